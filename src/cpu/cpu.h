@@ -1,0 +1,44 @@
+/* The CPU device: the recto, written to be read and believed. */
+#ifndef FOLIO_CPU_CPU_H
+#define FOLIO_CPU_CPU_H
+
+#include "common/backend.h"
+
+#include <stdatomic.h>
+
+typedef struct cpu_device {
+    fo_device base;
+    uint64_t limit;       /* bytes that may be handed out, 0: no limit */
+    _Atomic uint64_t own; /* bytes handed out now                      */
+} cpu_device;
+
+extern const fo_backend fo_backend_cpu;
+
+/* Declare the CPU ops. */
+fo_status cpu_open(const fo_device_options *options, fo_device **out,
+                   fo_error *error);
+void cpu_close(fo_device **device);
+void cpu_info(fo_device *device, fo_device_info *info);
+
+/* Memory comes aligned to 64 bytes; `free` takes null. */
+fo_status cpu_alloc(fo_device *device, size_t bytes, void **out,
+                    fo_error *error);
+void cpu_free(fo_device *device, void *data);
+fo_status cpu_map(fo_device *device, const void *host, size_t bytes,
+                  const void **out, fo_error *error);
+void cpu_unmap(fo_device *device, const void *data);
+fo_status cpu_upload(fo_device *device, void *to, const void *from_host,
+                     size_t bytes, fo_error *error);
+fo_status cpu_download(fo_device *device, void *to_host, const void *from,
+                       size_t bytes, fo_error *error);
+fo_status cpu_copy(fo_device *device, void *to, const void *from, size_t bytes,
+                   fo_error *error);
+fo_status cpu_fill(fo_device *device, void *to, uint8_t byte, size_t bytes,
+                   fo_error *error);
+fo_status cpu_sync(fo_device *device, fo_error *error);
+
+/* Bytes one workspace must have to serve every op within `workload`. */
+size_t cpu_workspace_bytes(fo_device *device, const fo_workload *workload);
+size_t cpu_linear_workspace(const fo_workload *workload);
+
+#endif
