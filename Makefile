@@ -1,70 +1,177 @@
-# Folio's one front door. `make help` lists what it opens.
+# Folio's one front door: `make help` lists what it opens.
 
 BUILD ?= build
-CC ?= gcc
 SAN ?=
 MARCH ?= native
-JOBS := $(shell nproc)
-MAKEFLAGS += --no-builtin-rules
+PROMPT ?= A block table
+MODEL ?= golden/folio-tiny.gguf
+FUZZ_SECONDS ?= 60
+MAKEFLAGS += --no-builtin-rules -j$(shell nproc)
+comma := ,
 
 ifeq ($(origin CC),default)
 CC := gcc
 endif
 
-# A sanitizer build lives in a folder of its own. ThreadSanitizer needs an
-# OpenMP runtime that tells it about barriers: clang's, with its archer tool.
+# A sanitizer build lives in a folder of its own. ThreadSanitizer must see the
+# barriers of OpenMP, which clang's runtime shows it and gcc's does not.
 ifneq ($(SAN),)
-comma := ,
 BUILD := build/san-$(subst $(comma),-,$(SAN))
-SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer
+SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all
 ifeq ($(SAN),thread)
 CC := clang
 endif
+else ifeq ($(CC),clang)
+BUILD := build/clang
 endif
+
+export OMP_WAIT_POLICY ?= passive
+export TSAN_OPTIONS ?= ignore_noninstrumented_modules=1
+export FOLIO_BUILD := $(BUILD)
+
+# Debian keeps each build of OpenBLAS in a folder of its own; Folio's threads
+# are OpenMP's, so its BLAS must be the one that shares them.
+BLAS_DIR := $(firstword $(wildcard /usr/lib/*/openblas-openmp))
+BLAS_FLAGS := $(if $(BLAS_DIR),-L$(BLAS_DIR) -Wl$(comma)-rpath$(comma)$(BLAS_DIR))
+
+# The python that has numpy, looked for when first needed.
+PYTHON = $(or $(firstword $(foreach p,python3 /usr/bin/python3,\
+	$(shell $(p) -c 'import numpy' 2>/dev/null && echo $(p)))),python3)
 
 WARN := -Wall -Wextra -Werror
 CPPFLAGS := -Isrc -Itests -D_GNU_SOURCE
-CFLAGS := -std=c17 -O3 -g -march=$(MARCH) -ffp-contract=fast -fopenmp $(WARN) $(SANFLAGS)
+CFLAGS := -std=c17 -O3 -g -march=$(MARCH) -fopenmp $(WARN) $(SANFLAGS)
+LDFLAGS := -fopenmp $(SANFLAGS) $(BLAS_FLAGS)
 LDLIBS := -lopenblas -ljansson -lm
-LDFLAGS := -fopenmp $(SANFLAGS)
-DEPFLAGS = -MMD -MP
 
-library_sources := $(sort $(wildcard src/common/*.c src/cpu/*.c src/model/*.c src/engine/*.c))
+library_sources := $(sort $(foreach d,common cpu model engine,$(wildcard src/$d/*.c)))
 app_sources := $(sort $(wildcard src/app/*.c))
-support_sources := $(sort $(filter-out $(wildcard tests/test_*.c tests/fuzz_*.c),$(wildcard tests/*.c)))
+support_sources := $(sort $(filter-out tests/test_% tests/fuzz_% tests/bench_%,$(wildcard tests/*.c)))
 test_sources := $(sort $(wildcard tests/test_*.c))
+bench_sources := $(sort $(wildcard tests/bench_*.c))
+fuzz_sources := $(sort $(wildcard tests/fuzz_*.c))
 
 library := $(BUILD)/libfolio.a
 support := $(BUILD)/libsupport.a
-tests := $(test_sources:tests/%.c=$(BUILD)/tests/%)
-object = $(1:%.c=$(BUILD)/%.o)
-objects := $(call object,$(library_sources) $(app_sources) $(support_sources) $(test_sources))
+command := $(BUILD)/folio
+unit_tests := $(test_sources:tests/%.c=$(BUILD)/tests/%)
+script_tests := $(sort $(wildcard tests/test_*.py))
+benches := $(bench_sources:tests/%.c=$(BUILD)/tests/%)
+objects := $(patsubst %.c,$(BUILD)/%.o,$(library_sources) $(app_sources) \
+	$(support_sources) $(test_sources) $(bench_sources))
 
 .PHONY: all help
-all: $(if $(app_sources),$(BUILD)/folio) ## Build the command `folio`
+all: $(command) ## Build the command `folio`
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
-$(BUILD)/%.o: %.c
+# ---- Building ---------------------------------------------------------------
+
+$(BUILD)/deps: scripts/deps
+	@scripts/deps build
+	@mkdir -p $(@D) && touch $@
+
+$(BUILD)/%.o: %.c Makefile | $(BUILD)/deps
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(DEPFLAGS) -c $< -o $@
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
-$(library): $(call object,$(library_sources))
-$(support): $(call object,$(support_sources))
+$(library): $(library_sources:%.c=$(BUILD)/%.o)
+$(support): $(support_sources:%.c=$(BUILD)/%.o)
 $(library) $(support):
-	@mkdir -p $(@D)
 	@rm -f $@
 	ar rcs $@ $^
 
-$(BUILD)/folio: $(call object,$(app_sources)) $(library)
+$(command): $(app_sources:%.c=$(BUILD)/%.o) $(library)
 	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(support) $(library)
 	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
-.PHONY: tests
-tests: $(tests) ## Build the unit tests without running them
+.PHONY: tests benches
+tests: $(unit_tests) ## Build the unit tests without running them
+benches: $(benches)
 
 .SECONDARY: $(objects)
 -include $(objects:.o=.d)
+
+# ---- Using ------------------------------------------------------------------
+
+.PHONY: run
+run: $(command) ## Generate text with the bundled model (PROMPT=..., MODEL=...)
+	$(command) run -m $(MODEL) -p '$(PROMPT)'
+
+# ---- Testing ----------------------------------------------------------------
+
+# The script tests judge the tools and the plain command; a sanitizer build runs
+# the unit tests.
+.PHONY: test test-unit valgrind lint format fuzz
+test: $(unit_tests) $(if $(SAN),,$(command)) ## Run every test (SAN=address,undefined or thread)
+	$(PYTHON) scripts/test $(unit_tests) $(if $(SAN),,$(script_tests))
+
+test-unit: $(unit_tests) ## Run the unit tests alone
+	$(PYTHON) scripts/test $(unit_tests)
+
+# Valgrind knows no AVX-512.
+valgrind: ## Run the unit tests under valgrind
+	@scripts/deps check
+	$(MAKE) BUILD=build/valgrind MARCH=x86-64-v3 tests
+	TEST_WRAPPER="valgrind -q --error-exitcode=99 --leak-check=full \
+	--errors-for-leak-kinds=definite --suppressions=scripts/valgrind.supp" \
+	FOLIO_QUICK=1 OPENBLAS_CORETYPE=Haswell OMP_NUM_THREADS=2 \
+	$(PYTHON) scripts/test $(test_sources:tests/%.c=build/valgrind/tests/%)
+
+lint: ## Check the book against src, include directions, widths and format
+	scripts/lit check
+	$(PYTHON) scripts/lint
+	@! command -v clang-format >/dev/null || \
+	clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h')
+
+format: ## Format src and tests, and carry it back into the book
+	clang-format -i $$(git ls-files '*.c' '*.h')
+	scripts/lit stitch
+
+$(BUILD)/fuzz/%: tests/%.c $(library_sources) $(support_sources) Makefile
+	@scripts/deps check
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) -std=c17 -O1 -g -fopenmp $(WARN) $(BLAS_FLAGS) \
+	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	$< $(library_sources) $(support_sources) -lcmocka $(LDLIBS) -o $@
+
+fuzz: $(fuzz_sources:tests/%.c=$(BUILD)/fuzz/%) ## Fuzz each parser for FUZZ_SECONDS
+	@for target in $^; do \
+	  corpus=$(BUILD)/corpus/$$(basename $$target); mkdir -p $$corpus; \
+	  echo "== $$target, $(FUZZ_SECONDS) s"; \
+	  $$target -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=4096 \
+	    -print_final_stats=1 -verbosity=0 $$corpus || exit 1; \
+	done
+
+# ---- Goldens ----------------------------------------------------------------
+
+.PHONY: golden golden-check
+golden: $(command) ## Write golden/ again from the CPU path
+	PYTHON=$(PYTHON) scripts/golden write
+
+golden-check: $(command) $(BUILD)/tests/test_golden ## Verify, recompute and judge golden/
+	PYTHON=$(PYTHON) scripts/golden check
+	$(BUILD)/tests/test_golden
+
+# ---- The book ---------------------------------------------------------------
+
+.PHONY: book tangle
+tangle: ## Write src/ and the chapters' tests from the book
+	scripts/lit tangle
+
+book: ## Weave the book: build/book/index.html and build/book/folio.pdf
+	@scripts/deps book
+	scripts/lit book
+
+# ---- Measuring --------------------------------------------------------------
+
+.PHONY: bench-cpu
+bench-cpu: $(command) ## Measure the CPU path against this machine's limits
+	PYTHON=$(PYTHON) scripts/bench_cpu
+
+.PHONY: clean
+clean: ## Remove all that was built
+	rm -rf build
