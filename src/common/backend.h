@@ -124,14 +124,21 @@ typedef struct fo_sampling {
 /* ---- The pool: who holds which block ---------------------------------- *
  *
  * States of a block: free (on the free stack once, count 0), or held (count =
- * number of table entries that name it, 1 or more). A row is one sequence: its
- * entries first .. blocks - 1 name blocks, all others are -1; it stores
- * `length` tokens. free + held = num_blocks, always.
+ * number of table entries that name it, 1 or more). free + held = num_blocks,
+ * always. A row is one sequence: its entries first .. blocks - 1 name blocks,
+ * all others are -1; it stores `length` tokens, and
+ * first B <= length <= blocks B. A new row is empty: all three are 0.
  *
  * Blocks are handed out from the top of a stack. A new pool hands out 0, 1, 2
- * and so on. Blocks given back by one call are pushed in row order, within a
- * row from the last entry to the first, so that a row given back and asked for
- * again gets the same ids in the same order. */
+ * and so on. One request takes its copy first, then its new entries in rising
+ * order. A block whose count falls to 0 is pushed at once; one keep gives back
+ * from the last entry to the first, so that a row given back and asked for
+ * again gets the same ids in the same order.
+ *
+ * The requests, keeps and forks of a call take effect one after another, in
+ * order, as if each had been a call of its own; a row may come twice. One that
+ * breaks a rule stated with its struct does nothing but raise `illegal` in the
+ * statistics: nothing stops to tell the host. */
 typedef struct fo_pool fo_pool;
 
 typedef struct fo_pool_shape {
@@ -141,10 +148,13 @@ typedef struct fo_pool_shape {
     int max_blocks; /* of one row */
 } fo_pool_shape;
 
-/* Give `row` blocks for at least `room` tokens and let it store `length` tokens
- * (room >= length >= the old length). All or nothing, row by row in order. When
- * new tokens begin inside a block that others hold too, the row gets a block of
- * its own in its place, and the grant names the copy to be made (kv_copy). */
+/* Give `row` blocks for at least `room` tokens and let it store `length`
+ * tokens. Rule: old length <= length <= room. All or nothing.
+ *
+ * When the room goes beyond the old length and begins inside a block that
+ * others hold too, the row gets a block of its own in its place, and the grant
+ * names the copy to be made (kv_copy) before anything is written. The copies of
+ * one call are independent: no block is both copied to and copied from. */
 typedef struct fo_pool_request {
     int32_t row;
     int32_t length;
@@ -152,24 +162,32 @@ typedef struct fo_pool_request {
 } fo_pool_request;
 
 typedef struct fo_pool_grant {
-    int32_t wanted;    /* blocks the request needs, a copy included       */
+    int32_t wanted;    /* blocks the request needs, a copy included, or   */
+                       /* -1: it breaks the rule                          */
     int32_t granted;   /* the same, or -1 and nothing changed: too few    */
                        /* free blocks, or a row too short for the room    */
     int32_t copy_from; /* -1: nothing to copy                             */
     int32_t copy_to;
 } fo_pool_grant;
 
-/* Give back the blocks of `row` that cover no position in [first, length), and
- * let it store `length` tokens. [0, 0): the whole row. [first, length): what a
- * sliding window has left behind; [0, shorter): a step back. */
+/* Keep the blocks of `row` that hold room for positions first .. room - 1 (of
+ * entries first / B and up, below ceil(room / B)), give back all others, and
+ * let it store `length` tokens. Rule: 0 <= first <= length <= old length,
+ * length <= room, and length >= first B of the row (its first block is not
+ * stepped back over) unless all three are 0.
+ *
+ * 0, 0, 0: the whole row, empty again. first, old length, all the room: what a
+ * sliding window has left behind. 0, shorter, shorter: a step back. */
 typedef struct fo_pool_keep {
     int32_t row;
     int32_t first;
     int32_t length;
+    int32_t room;
 } fo_pool_keep;
 
 /* Let the empty row `to` hold, besides `from`, the blocks of from's first
- * `length` tokens. */
+ * `length` tokens; what from has left behind is left behind in `to`. Rule: `to`
+ * is empty, and first B of `from` <= length <= its length. */
 typedef struct fo_pool_fork {
     int32_t from;
     int32_t to;
@@ -180,6 +198,8 @@ typedef struct fo_pool_fork {
 typedef struct fo_pool_view {
     const int32_t *table;  /* (max_rows, max_blocks) */
     const int32_t *length; /* (max_rows)             */
+    const int32_t *first;  /* (max_rows)             */
+    const int32_t *blocks; /* (max_rows)             */
 } fo_pool_view;
 
 typedef struct fo_pool_stats {
@@ -188,7 +208,9 @@ typedef struct fo_pool_stats {
     int32_t peak;         /* most ever held                                */
     uint64_t allocations; /* blocks handed out so far                      */
     uint64_t reuses;      /* of those, blocks that had been held before    */
-    uint64_t tokens;      /* stored; those in a shared block counted once  */
+    uint64_t tokens;      /* stored in blocks now held; where holders of a */
+                          /* shared block differ, its fullest counts       */
+    uint64_t illegal;     /* requests, keeps and forks that broke a rule   */
     uint64_t metadata_bytes;
 } fo_pool_stats;
 
