@@ -57,14 +57,18 @@ class Fault(Exception):
 
 class Piece:
     """One fence of a chunk. `header` is the index, from 0, of its header line
-    in the chapter; its own lines follow, `count` of them, then the closing
-    fence."""
+    in the chapter; its own lines follow, then the closing fence."""
 
-    __slots__ = ("chapter", "name", "extends", "header", "lines", "chunk")
+    __slots__ = ("chapter", "name", "extends", "header", "lines", "references")
 
     def __init__(self, chapter, name, extends, header, lines):
         self.chapter, self.name, self.extends = chapter, name, extends
-        self.header, self.lines, self.chunk = header, lines, None
+        self.header, self.lines = header, lines
+        self.references = {}    # line -> the (indent, name) it refers to
+        for k, line in enumerate(lines):
+            found = reference_in(line)
+            if found:
+                self.references[k] = found
 
     def place(self, k=-1):
         """The book's path and line number, from 1, of the piece's k-th line;
@@ -165,7 +169,6 @@ class Book:
         if chunk is None:
             chunk = self.chunks[name] = Chunk(name)
             self.check_name(piece)
-        piece.chunk = chunk
         chunk.pieces.append(piece)
 
     def check_name(self, piece):
@@ -192,11 +195,7 @@ class Book:
         """Note who refers to each chunk: name -> [(piece, k), ...]."""
         for chunk in self.chunks.values():
             for piece in chunk.pieces:
-                for k, line in enumerate(piece.lines):
-                    found = reference_in(line)
-                    if found is None:
-                        continue
-                    name = found[1]
+                for k, (_, name) in piece.references.items():
                     self.users.setdefault(name, []).append((piece, k))
                     if name not in self.chunks:
                         self.fault(piece, k, f"<<{name}>> is not defined")
@@ -205,12 +204,11 @@ class Book:
                                    "chunk can be referred to")
 
     def references(self, chunk):
-        """The (piece, k, indent, chunk) of each reference in a chunk."""
+        """The (piece, k, chunk) of each reference in a chunk."""
         for piece in chunk.pieces:
-            for k, line in enumerate(piece.lines):
-                found = reference_in(line)
-                if found and found[1] in self.chunks:
-                    yield piece, k, found[0], self.chunks[found[1]]
+            for k, (_, name) in piece.references.items():
+                if name in self.chunks:
+                    yield piece, k, self.chunks[name]
 
     def check_roots(self):
         folders = {}
@@ -228,7 +226,7 @@ class Book:
 
         def visit(chunk):
             open_.append(chunk)
-            for piece, k, _, child in self.references(chunk):
+            for piece, k, child in self.references(chunk):
                 if child in open_:
                     names = [c.name for c in open_[open_.index(child):]]
                     self.fault(piece, k, "a cycle: " + " -> ".join(

@@ -1,7 +1,9 @@
 """From chunks to files: each line of a file knows where in the book it is from.
 """
 
-from literate.book import Fault, reference_in
+import functools
+
+from literate.book import Fault
 
 WIDTH = 80
 C_SUFFIXES = (".c", ".h", ".cu", ".cuh", ".cc", ".cpp", ".hpp")
@@ -12,11 +14,12 @@ def speaks_c(path):
     return path.endswith(C_SUFFIXES)
 
 
+@functools.lru_cache(maxsize=None)
 def title_comment(title, indent, in_c):
     """The comment lines a reference leaves. A long one is wrapped as
     clang-format would wrap it, so that formatting leaves it alone."""
     if not in_c:
-        return [f"{indent}# {title}"]
+        return (f"{indent}# {title}",)
     stop = "" if title[-1] in "?!:" else "."
     words = f"{title}{stop} */".split(" ")
     lines, line = [], f"{indent}/*"
@@ -26,7 +29,7 @@ def title_comment(title, indent, in_c):
             lines.append(line)
             line = f"{indent} *"
         line += " " + word
-    return lines + [line]
+    return *lines, line
 
 
 def indented(prefix, line, in_c):
@@ -54,7 +57,7 @@ def tangle(book, root):
     def expand(chunk, prefix):
         for piece in chunk.pieces:
             for k, text in enumerate(piece.lines):
-                found = reference_in(text)
+                found = piece.references.get(k)
                 if found is None:
                     lines.append(Line(indented(prefix, text, in_c), piece, k))
                     continue
