@@ -565,8 +565,9 @@ def verify(book, changed, edited, touched):
 
 
 def shared_chunk(book, lines, k):
-    """The chunk of a file's line, when it is used more than once."""
+    """The chunk that a file's line shows or names, if it has other uses."""
     if k >= len(lines):
         return None
-    name = lines[k].piece.name
+    piece = lines[k].piece
+    _, name = piece.references.get(lines[k].k, ("", piece.name))
     return name if len(book.users.get(name, [])) > 1 else None
