@@ -1,0 +1,96 @@
+#include "app/app.h"
+
+#include "cpu/cpu.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Tell a typed error. */
+int app_fail(const fo_error *error)
+{
+    fprintf(stderr, "folio: %s\n", error->message);
+    return APP_FAILED;
+}
+
+/* Read a whole number. */
+int64_t app_integer(const struct argp_state *state, const char *flag,
+                    const char *text, int64_t low, int64_t high)
+{
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end != '\0' || errno != 0 || value < low ||
+        value > high)
+        argp_error(state,
+                   "%s: '%s' is not a whole number from %" PRId64
+                   " to %" PRId64,
+                   flag, text, low, high);
+    return value;
+}
+
+/* Read a seed. */
+uint64_t app_seed(const struct argp_state *state, const char *flag,
+                  const char *text)
+{
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (end == text || *end != '\0' || errno != 0 || strchr(text, '-'))
+        argp_error(state, "%s: '%s' is not a whole number below 2^64", flag,
+                   text);
+    return value;
+}
+
+/* Read a number with a fraction. */
+double app_number(const struct argp_state *state, const char *flag,
+                  const char *text, double low, double high)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end != '\0' || !(value >= low && value <= high))
+        argp_error(state, "%s: '%s' is not a number from %g to %g", flag, text,
+                   low, high);
+    return value;
+}
+
+/* Choose a device by its name. */
+static const fo_backend *const backends[] = {
+    &fo_backend_cpu,
+};
+
+const fo_backend *app_backend(const struct argp_state *state, const char *name)
+{
+    size_t count = sizeof backends / sizeof *backends;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(backends[i]->name, name) == 0)
+            return backends[i];
+    }
+    argp_error(state, "--device: no device '%s' in this build (there is cpu)",
+               name);
+    return NULL;
+}
+
+/* Find the bundled model. */
+static const char bundled[] = "golden/folio-tiny.gguf";
+
+const char *app_model(char *buffer, size_t size)
+{
+    char program[4096];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[length > 0 ? length : 0] = '\0';
+    if (access(bundled, R_OK) == 0)
+        return bundled;
+    for (char *slash = strrchr(program, '/'); slash;
+         slash = strrchr(program, '/')) {
+        *slash = '\0';
+        int written = snprintf(buffer, size, "%s/%s", program, bundled);
+        if (written > 0 && (size_t)written < size && access(buffer, R_OK) == 0)
+            return buffer;
+    }
+    return bundled;
+}

@@ -1,0 +1,58 @@
+/* What the commands share: exit codes, messages, and the reading of flags.
+ *
+ * A command is `int app_NAME(int argc, char **argv)`; argv[0] is the name to be
+ * shown in its help. It returns an exit code. */
+#ifndef FOLIO_APP_APP_H
+#define FOLIO_APP_APP_H
+
+#include "common/backend.h"
+#include "common/status.h"
+
+#include <argp.h>
+#include <stdint.h>
+
+/* Name the exit codes. */
+enum {
+    APP_OK,
+    APP_FAILED, /* a typed error, told on standard error */
+    APP_USAGE,  /* the command was called wrongly        */
+};
+
+/* Print "folio: MESSAGE" to standard error; returns APP_FAILED. */
+int app_fail(const fo_error *error);
+
+/* Declare the commands. */
+int app_run(int argc, char **argv);
+int app_tokenize(int argc, char **argv);
+int app_logits(int argc, char **argv);
+int app_inspect(int argc, char **argv);
+int app_blocks(int argc, char **argv);
+int app_bench(int argc, char **argv);
+int app_golden(int argc, char **argv);
+
+/* Declare the reading of flags. */
+/* `text` as a whole number from low to high; anything else is told as a mistake
+ * in `flag` and ends the program with APP_USAGE. */
+int64_t app_integer(const struct argp_state *state, const char *flag,
+                    const char *text, int64_t low, int64_t high);
+
+/* The same for an unsigned number of 64 bits, such as a seed. */
+uint64_t app_seed(const struct argp_state *state, const char *flag,
+                  const char *text);
+
+/* The same for a finite number from low to high. */
+double app_number(const struct argp_state *state, const char *flag,
+                  const char *text, double low, double high);
+
+/* Declare the choice of a device and a model. */
+/* The backend called `name`; ends the program with APP_USAGE when there is
+ * none. */
+const fo_backend *app_backend(const struct argp_state *state, const char *name);
+
+/* The default model, golden/folio-tiny.gguf: below the current folder, or else
+ * below a folder that the program lies in. Returns the plain relative path when
+ * there is none, so that opening it tells what is missing. `buffer` holds the
+ * answer. */
+const char *app_model(char *buffer, size_t size);
+
+#endif
