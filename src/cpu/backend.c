@@ -16,4 +16,5 @@ const fo_backend fo_backend_cpu = {
     .fill = cpu_fill,
     .sync = cpu_sync,
     .workspace_bytes = cpu_workspace_bytes,
+    .sample = cpu_sample,
 };

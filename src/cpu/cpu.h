@@ -41,4 +41,13 @@ fo_status cpu_sync(fo_device *device, fo_error *error);
 size_t cpu_workspace_bytes(fo_device *device, const fo_workload *workload);
 size_t cpu_linear_workspace(const fo_workload *workload);
 
+/* A token that cannot be drawn is -1: the row holds a NaN, its largest logit is
+ * infinite, or its settings are out of range (temperature negative or not
+ * finite, top_p outside [0, 1], top_k negative). FO_ARG unless V is from 1 to
+ * 2^23. */
+fo_status cpu_sample(fo_device *device, int32_t *tokens, const float *logits,
+                     const fo_sampling *sampling, int N, int V,
+                     fo_workspace workspace, fo_error *error);
+size_t cpu_sample_workspace(const fo_workload *workload);
+
 #endif
