@@ -72,12 +72,13 @@ int main(int argc, char **argv)
         list(stderr);
         return APP_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
-        return help(argc - 1, argv + 1);
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
     /* Run the command that was named. */
-    const command *named = find(argv[1]);
+    const command *named = find(name);
     if (!named)
-        return unknown(argv[1]);
+        return unknown(name);
     char title[64];
     snprintf(title, sizeof title, "folio %s", named->name);
     argv[1] = title;
