@@ -26,8 +26,8 @@ import gguf_file  # noqa: E402
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 PHI3_SPECIALS = ["<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>",
                  "<|user|>"]
-SCORE_STD = 3.0  # of a pre-softmax attention score
-LOGIT_STD = 4.0
+SCORE_STD = 2.5  # of a pre-softmax attention score
+LOGIT_STD = 2.0
 
 PRESETS = {
     "bench": dict(arch="phi3", layers=12, hidden=768, heads=12, kv_heads=12,
