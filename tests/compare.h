@@ -1,47 +1,15 @@
-/* When two arrays of numbers count as equal.
- *
- * got is equal to want where |got - want| <= absolute + relative |want|. An
- * array passes when every value is finite and equal, and when the comparison
- * could have failed: there is something to compare, and an array of zeros would
- * not have passed in place of a reference that is not zero. */
+/* The comparator of common/compare.h as assertions of a test. */
 #ifndef FOLIO_TESTS_COMPARE_H
 #define FOLIO_TESTS_COMPARE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-
-typedef struct fo_tolerance {
-    double absolute;
-    double relative;
-} fo_tolerance;
+#include "common/compare.h"
 
 /* float32 arithmetic against a float64 judge. */
 #define TOLERANCE_F32 ((fo_tolerance){1e-5, 1e-5})
 /* The loosest that any test may use. */
 #define TOLERANCE_LOOSEST ((fo_tolerance){1e-3, 1e-3})
 
-/* A comparison in progress: begin, add each pair, then ask for the verdict. */
-typedef struct comparison {
-    fo_tolerance tolerance;
-    size_t count;   /* pairs added                                         */
-    size_t wrong;   /* of those, not equal                                 */
-    bool got_zero;  /* every got was 0                                     */
-    bool want_zero; /* every want was 0                                    */
-    bool blind;     /* zeros would pass for every want                     */
-    size_t worst;   /* index of the pair furthest beyond its allowance     */
-    double worst_got, worst_want;
-    double worst_excess; /* |got - want| / allowance there                 */
-    double worst_error;  /* largest |got - want|; INFINITY if not finite   */
-} comparison;
-
-comparison comparison_begin(fo_tolerance tolerance);
-void comparison_add(comparison *c, double got, double want);
-
-/* True if equal. `report` (may be null) receives one line either way. */
-bool comparison_verdict(const comparison *c, const char *label, char *report,
-                        size_t report_size);
-
-/* All of the above for n float32 results and a float64 reference. */
+/* All of a comparison for n float32 results and a float64 reference. */
 bool compare_arrays(const char *label, const float *got, const double *want,
                     size_t n, fo_tolerance tolerance, char *report,
                     size_t report_size);
