@@ -41,6 +41,25 @@ fo_status cpu_sync(fo_device *device, fo_error *error);
 size_t cpu_workspace_bytes(fo_device *device, const fo_workload *workload);
 size_t cpu_linear_workspace(const fo_workload *workload);
 
+fo_status cpu_pool_open(fo_device *device, const fo_pool_shape *shape,
+                        fo_pool **out, fo_error *error);
+void cpu_pool_close(fo_device *device, fo_pool **pool);
+fo_pool_view cpu_pool_view(fo_device *device, const fo_pool *pool);
+fo_status cpu_pool_extend(fo_device *device, fo_pool *pool,
+                          const fo_pool_request *requests /* (n) */,
+                          fo_pool_grant *grants /* (n) */, int n,
+                          fo_error *error);
+fo_status cpu_pool_release(fo_device *device, fo_pool *pool,
+                           const fo_pool_keep *keeps /* (n) */, int n,
+                           fo_error *error);
+fo_status cpu_pool_share(fo_device *device, fo_pool *pool,
+                         const fo_pool_fork *forks /* (n) */, int n,
+                         fo_error *error);
+fo_status cpu_pool_stats(fo_device *device, const fo_pool *pool,
+                         fo_pool_stats *stats, fo_error *error);
+fo_status cpu_pool_check(fo_device *device, const fo_pool *pool,
+                         fo_error *error);
+
 /* A token that cannot be drawn is -1: the row holds a NaN, its largest logit is
  * infinite, or its settings are out of range (temperature negative or not
  * finite, top_p outside [0, 1], top_k negative). FO_ARG unless V is from 1 to
