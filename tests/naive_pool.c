@@ -58,10 +58,9 @@ fo_pool_grant naive_pool_extend(naive_pool *pool, fo_pool_request request)
 {
     fo_pool_grant grant = {-1, -1, -1, -1};
     int32_t B = pool->shape.B, copy = -1, wanted = 0;
-    naive_row *row = has_row(pool, request.row) ? &pool->rows[request.row]
-                                                : NULL;
-    if (!row || request.length < row->length ||
-        request.room < request.length) {
+    naive_row *row =
+        has_row(pool, request.row) ? &pool->rows[request.row] : NULL;
+    if (!row || request.length < row->length || request.room < request.length) {
         pool->stats.illegal++;
         return grant;
     }
@@ -72,7 +71,8 @@ fo_pool_grant naive_pool_extend(naive_pool *pool, fo_pool_request request)
             wanted++;
             end = p / B + 1;
         } else if (p / B < row->blocks &&
-                   naive_pool_holders(pool, row->entry[p / B]) > 1 && copy < 0) {
+                   naive_pool_holders(pool, row->entry[p / B]) > 1 &&
+                   copy < 0) {
             wanted++;
             copy = p / B;
         }

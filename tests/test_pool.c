@@ -93,9 +93,9 @@ static void extend(pair *p, const fo_pool_request *requests,
     p->op->upload(p->device, p->staging, requests, bytes, &p->error);
     p->op->upload(p->device, there, grants, (size_t)n * sizeof *grants,
                   &p->error);
-    assert_int_equal(p->op->pool_extend(p->device, p->pool, p->staging, there,
-                                        n, &p->error),
-                     FO_OK);
+    assert_int_equal(
+        p->op->pool_extend(p->device, p->pool, p->staging, there, n, &p->error),
+        FO_OK);
     p->op->download(p->device, grants, there, (size_t)n * sizeof *grants,
                     &p->error);
     for (int i = 0; i < n; i++) {
@@ -164,7 +164,7 @@ typedef struct dice {
 } dice;
 
 /* A number in [0, sides). */
-static int32_t throw(dice *d, int32_t sides)
+static int32_t throw(dice * d, int32_t sides)
 {
     if (d->thrown % 4 == 0)
         fo_rng_block(d->seed, 7, d->thrown / 4, d->words);
@@ -225,8 +225,7 @@ static fo_pool_fork draw_fork(dice *d, const pair *p)
         f.to = throw_row(d, p);
     const naive_row *from = row_of(p, f.from);
     int32_t least = from->first * p->shape.B;
-    f.length = from->length -
-               throw(d, 2) * throw(d, from->length - least + 1) +
+    f.length = from->length - throw(d, 2) * throw(d, from->length - least + 1) +
                (throw(d, 99) == 0);
     return f;
 }
@@ -421,9 +420,8 @@ static void test_copy_on_write_twice_in_one_call(void **state)
     fo_pool_grant g[4];
     extend_one(&p, 0, 6, 6);
     share(&p, (fo_pool_fork[]){{0, 1, 6}, {0, 2, 5}}, 2);
-    extend(&p,
-           (fo_pool_request[]){{1, 7, 7}, {1, 9, 9}, {2, 6, 6}, {0, 7, 7}}, g,
-           4);
+    extend(&p, (fo_pool_request[]){{1, 7, 7}, {1, 9, 9}, {2, 6, 6}, {0, 7, 7}},
+           g, 4);
     assert_int_equal(g[0].copy_from, 1); /* three hold block 1 */
     assert_int_equal(g[1].copy_from, -1);
     assert_int_equal(g[1].granted, 1);
@@ -508,18 +506,17 @@ static void test_what_breaks_a_rule_is_counted_and_does_nothing(void **state)
     static const fo_pool_request requests[] = {
         {-1, 1, 1}, {2, 1, 1}, {0, 9, 12}, {0, 11, 10}, {1, -1, 0}};
     for (size_t i = 0; i < 5; i++)
-        assert_int_equal(
-            extend_one(&p, requests[i].row, requests[i].length,
-                       requests[i].room)
-                .wanted,
-            -1);
+        assert_int_equal(extend_one(&p, requests[i].row, requests[i].length,
+                                    requests[i].room)
+                             .wanted,
+                         -1);
     static const fo_pool_keep keeps[] = {
-        {-1, 0, 0, 0}, {2, 0, 0, 0},   {0, -1, 8, 8}, {0, 9, 8, 8},
+        {-1, 0, 0, 0},  {2, 0, 0, 0}, {0, -1, 8, 8}, {0, 9, 8, 8},
         {0, 0, 11, 12}, {0, 4, 8, 7}, {0, 0, 3, 3},  {0, 0, 0, 4}};
     for (size_t i = 0; i < 8; i++)
         release(&p, &keeps[i], 1);
-    static const fo_pool_fork forks[] = {
-        {-1, 1, 4}, {0, 2, 4}, {0, 1, 11}, {0, 1, 3}, {0, 0, 4}, {1, 0, 0}};
+    static const fo_pool_fork forks[] = {{-1, 1, 4}, {0, 2, 4}, {0, 1, 11},
+                                         {0, 1, 3},  {0, 0, 4}, {1, 0, 0}};
     for (size_t i = 0; i < 6; i++)
         share(&p, &forks[i], 1);
     assert_int_equal(p.judge.stats.illegal, 5 + 8 + 6);
@@ -576,10 +573,10 @@ static void test_A4_the_check_sees_planted_faults(void **state)
 {
     (void)state;
     pair p = pair_open(8, 4, 3, 4);
-    extend_one(&p, 0, 6, 6);   /* blocks 0 and 1 */
-    extend_one(&p, 1, 9, 9);   /* blocks 2, 3, 4 */
+    extend_one(&p, 0, 6, 6); /* blocks 0 and 1 */
+    extend_one(&p, 1, 9, 9); /* blocks 2, 3, 4 */
     share_one(&p, 1, 2, 8);
-    fo_pool *pool = p.pool;    /* 7, 6, 5 on the stack */
+    fo_pool *pool = p.pool; /* 7, 6, 5 on the stack */
     plant(&p, &pool->count[1], 2, "counts 2 holders and has 1");
     plant(&p, &pool->count[2], 1, "counts 1 holders and has 2");
     plant(&p, &pool->count[6], 1, "counts 1 holders and has 0");
@@ -637,8 +634,8 @@ static void test_A1_a_shape_must_have_something(void **state)
         {0, 1, 1, 1}, {1, 0, 1, 1}, {1, 1, 0, 1}, {1, 1, 1, -1}};
     for (size_t i = 0; i < 4; i++) {
         fo_pool *pool;
-        assert_int_equal(
-            p.op->pool_open(p.device, &shapes[i], &pool, &p.error), FO_ARG);
+        assert_int_equal(p.op->pool_open(p.device, &shapes[i], &pool, &p.error),
+                         FO_ARG);
         assert_null(pool);
     }
     pair_close(&p);

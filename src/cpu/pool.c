@@ -321,13 +321,13 @@ static fo_status tally_row(const fo_pool *pool, int32_t row, fo_error *error)
         int32_t block = entries[i];
         bool inside = i >= first && i < blocks;
         if (inside ? block < 0 || block >= pool->shape.num_blocks : block != -1)
-            return fo_fail(error, FO_DEVICE, "row %d has block %d at entry %d", row,
-                           block, i);
+            return fo_fail(error, FO_DEVICE, "row %d has block %d at entry %d",
+                           row, block, i);
         if (!inside)
             continue;
         if (pool->tally[block] == free_mark)
-            return fo_fail(error, FO_DEVICE, "row %d holds block %d, which is free",
-                           row, block);
+            return fo_fail(error, FO_DEVICE,
+                           "row %d holds block %d, which is free", row, block);
         pool->tally[block]++;
     }
     return FO_OK;
