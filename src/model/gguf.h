@@ -27,6 +27,11 @@ typedef struct fo_gguf_string {
 } fo_gguf_string;
 
 bool fo_gguf_string_is(fo_gguf_string string, const char *text);
+
+/* Copied for a message: cut to size - 1 bytes, `?` for what is no printable
+ * ASCII, with a zero at the end. Returns `buffer`. */
+const char *fo_gguf_string_show(fo_gguf_string string, char *buffer,
+                                size_t size);
 /* Number the types of metadata. */
 
 typedef enum fo_gguf_type {
@@ -112,9 +117,12 @@ fo_status fo_gguf_bool(const fo_gguf *gguf, const char *key, bool *out,
                        fo_error *error);
 fo_status fo_gguf_text(const fo_gguf *gguf, const char *key,
                        fo_gguf_string *out, fo_error *error);
-fo_status fo_gguf_array_of(const fo_gguf *gguf, const char *key,
-                           fo_gguf_type type, fo_gguf_array *out,
-                           fo_error *error);
+
+/* The same for arrays, whatever the width of their numbers. */
+fo_status fo_gguf_strings(const fo_gguf *gguf, const char *key,
+                          fo_gguf_array *out, fo_error *error);
+fo_status fo_gguf_numbers(const fo_gguf *gguf, const char *key,
+                          fo_gguf_array *out, fo_error *error);
 /* List what the file holds. */
 
 /* Null when there is none of that name. */
