@@ -99,8 +99,8 @@ void put_strings(model_file *file, const char *key, const char *const *values,
 void put_numbers(model_file *file, const char *key, fo_gguf_type type,
                  const void *values, uint64_t count)
 {
-    static const size_t sizes[FO_GGUF_TYPE_COUNT] = {
-        1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+    static const size_t sizes[FO_GGUF_TYPE_COUNT] = {1, 1, 2, 2, 4, 4, 4,
+                                                     1, 0, 0, 8, 8, 8};
     put_array(file, key, type, count);
     append(&file->metadata, values, count * sizes[type]);
 }
@@ -154,15 +154,12 @@ unsigned char *model_file_finish(model_file *file, size_t *size)
 #define SPACE "\xe2\x96\x81"
 
 static const char *const words[] = {
-    SPACE,         "a",          "b",           "c",
-    "d",           "e",          "h",           "k",
-    "l",           "o",          "t",           "w",
-    "ab",          "bc",         "he",          "ll",
-    "lo",          "th",         SPACE "a",     "ock",
-    "bl",          SPACE "bl",   "the",         SPACE "the",
-    "ck",          SPACE "block", "block",      "aa",
-    SPACE SPACE,   "hell",       "hello",       SPACE "hello",
-    "<unused0>",   "bb",         "bbb"};
+    SPACE,     "a",           "b",         "c",        "d",         "e",
+    "h",       "k",           "l",         "o",        "t",         "w",
+    "ab",      "bc",          "he",        "ll",       "lo",        "th",
+    SPACE "a", "ock",         "bl",        SPACE "bl", "the",       SPACE "the",
+    "ck",      SPACE "block", "block",     "aa",       SPACE SPACE, "hell",
+    "hello",   SPACE "hello", "<unused0>", "bb",       "bbb"};
 
 static const char *const turns[] = {"<|endoftext|>", "<|assistant|>",
                                     "<|system|>",    "<|end|>",
@@ -206,8 +203,9 @@ void put_vocabulary(model_file *file, fo_arch arch)
             arch == FO_ARCH_PHI3 ? 259 + WORDS : 2);
     put_u32(file, "tokenizer.ggml.unknown_token_id", 0);
     put_text(file, "tokenizer.chat_template",
-             arch == FO_ARCH_PHI3 ? "{{'<|user|>\n' + m + '<|end|>\n<|assistant|>'}}"
-                                  : "{{'[INST] <<SYS>>' + m + '[/INST]'}}");
+             arch == FO_ARCH_PHI3
+                 ? "{{'<|user|>\n' + m + '<|end|>\n<|assistant|>'}}"
+                 : "{{'[INST] <<SYS>>' + m + '[/INST]'}}");
 }
 
 /* Write a small model. */
@@ -235,17 +233,14 @@ static void write_layer(writer *to, int l)
 {
     static const struct {
         const char *part;
-        int R; /* 0: a norm */
+        int R;      /* 0: a norm */
         bool in[2]; /* Phi-3, Llama */
-    } parts[] = {{"attn_norm", 0, {true, true}},
-                 {"attn_qkv", 64, {true, false}},
-                 {"attn_q", 32, {false, true}},
-                 {"attn_k", 16, {false, true}},
-                 {"attn_v", 16, {false, true}},
-                 {"attn_output", 32, {true, true}},
-                 {"ffn_norm", 0, {true, true}},
-                 {"ffn_gate", 32, {false, true}},
-                 {"ffn_down", 32, {true, true}}};
+    } parts[] = {
+        {"attn_norm", 0, {true, true}}, {"attn_qkv", 64, {true, false}},
+        {"attn_q", 32, {false, true}},  {"attn_k", 16, {false, true}},
+        {"attn_v", 16, {false, true}},  {"attn_output", 32, {true, true}},
+        {"ffn_norm", 0, {true, true}},  {"ffn_gate", 32, {false, true}},
+        {"ffn_down", 32, {true, true}}};
     char name[64];
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         snprintf(name, sizeof name, "blk.%d.%s.weight", l, parts[i].part);

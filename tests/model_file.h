@@ -1,4 +1,5 @@
-/* GGUF files in memory, honest or not, and a device that counts what it maps. */
+/* GGUF files in memory, honest or not, and a device that counts what it maps.
+ */
 #ifndef FOLIO_TESTS_MODEL_FILE_H
 #define FOLIO_TESTS_MODEL_FILE_H
 
@@ -55,7 +56,8 @@ typedef struct small_model {
  * are zeros. */
 model_file *small_model_new(const small_model *options);
 
-/* The vocabulary alone: three specials, 256 bytes, some words, Phi-3's turns. */
+/* The vocabulary alone: three specials, 256 bytes, some words, Phi-3's turns.
+ */
 void put_vocabulary(model_file *file, fo_arch arch);
 enum { SMALL_VOCABULARY = 300 };
 

@@ -73,8 +73,7 @@ static fo_status recognise(const fo_gguf *gguf, fo_config *config,
 {
     fo_gguf_string name;
     char shown[64];
-    fo_status status =
-        fo_gguf_text(gguf, "general.architecture", &name, error);
+    fo_status status = fo_gguf_text(gguf, "general.architecture", &name, error);
     if (status != FO_OK)
         return status;
     for (int arch = FO_ARCH_PHI3; arch <= FO_ARCH_LLAMA; arch++)
@@ -100,13 +99,12 @@ static void read_sizes(source *from, fo_config *config)
     config->K = has(from, "attention.head_count_kv")
                     ? size_of(from, "attention.head_count_kv", 1)
                     : config->H;
-    config->epsilon =
-        float_of(from, "attention.layer_norm_rms_epsilon", 1.0F);
+    config->epsilon = float_of(from, "attention.layer_norm_rms_epsilon", 1.0F);
     fo_gguf_array tokens;
     if (fo_gguf_has(from->gguf, "tokenizer.ggml.tokens")) {
         if (from->status == FO_OK)
-            from->status = fo_gguf_strings(
-                from->gguf, "tokenizer.ggml.tokens", &tokens, from->error);
+            from->status = fo_gguf_strings(from->gguf, "tokenizer.ggml.tokens",
+                                           &tokens, from->error);
         if (from->status == FO_OK)
             config->V = tokens.count <= LARGEST ? (int)tokens.count : 0;
     } else {
@@ -131,19 +129,20 @@ static void read_sizes(source *from, fo_config *config)
         return;
     /* Check that the sizes fit together. */
     if (config->V < 1)
-        from->status = fo_fail(from->error, FO_FORMAT,
-                               "tokenizer.ggml.tokens has no tokens, or too many");
+        from->status =
+            fo_fail(from->error, FO_FORMAT,
+                    "tokenizer.ggml.tokens has no tokens, or too many");
     else if (config->H % config->K != 0)
-        from->status = fo_fail(from->error, FO_FORMAT,
-                               "%d kv heads do not divide %d heads", config->K,
-                               config->H);
+        from->status =
+            fo_fail(from->error, FO_FORMAT,
+                    "%d kv heads do not divide %d heads", config->K, config->H);
     else if (config->D % 2 != 0)
         from->status = fo_fail(from->error, FO_FORMAT,
                                "the head dimension %d is odd", config->D);
     else if ((config->H + 2 * (int64_t)config->K) * config->D > INT_MAX)
         from->status = fo_fail(from->error, FO_FORMAT,
-                               "%d heads of dimension %d are too many", config->H,
-                               config->D);
+                               "%d heads of dimension %d are too many",
+                               config->H, config->D);
 }
 
 /* Read what RoPE needs. */
@@ -182,8 +181,8 @@ static void refuse(source *from)
     fo_gguf_string type;
     if (has(from, "expert_count") && size_of(from, "expert_count", 0) > 0 &&
         from->status == FO_OK)
-        from->status = fo_fail(from->error, FO_UNSUPPORTED,
-                               "a mixture of experts");
+        from->status =
+            fo_fail(from->error, FO_UNSUPPORTED, "a mixture of experts");
     if (!has(from, "rope.scaling.type"))
         return;
     snprintf(key, sizeof key, "%s.rope.scaling.type", from->prefix);

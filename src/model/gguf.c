@@ -40,7 +40,8 @@ static fo_status read_head(fo_gguf *gguf, fo_gguf_reader *reader,
     uint64_t tensors = 0, entries = 0;
     status = fo_gguf_reader_u64(reader, "the tensor count", &tensors, error);
     if (status == FO_OK)
-        status = fo_gguf_reader_u64(reader, "the metadata count", &entries, error);
+        status =
+            fo_gguf_reader_u64(reader, "the metadata count", &entries, error);
     if (status != FO_OK)
         return status;
     uint64_t left = reader->size - reader->at;
@@ -49,9 +50,9 @@ static fo_status read_head(fo_gguf *gguf, fo_gguf_reader *reader,
                              "%" PRIu64 " tensors cannot fit into the file",
                              tensors);
     if (entries > left / LEAST_ENTRY || entries > INT32_MAX)
-        return fo_fail_short(error, FO_FORMAT, entries, left / LEAST_ENTRY,
-                             "%" PRIu64 " metadata entries cannot fit into the file",
-                             entries);
+        return fo_fail_short(
+            error, FO_FORMAT, entries, left / LEAST_ENTRY,
+            "%" PRIu64 " metadata entries cannot fit into the file", entries);
     gguf->tensor_count = (int)tensors;
     gguf->entry_count = (int)entries;
     return FO_OK;
@@ -65,14 +66,16 @@ static fo_status read_entry(fo_gguf_reader *reader, fo_gguf_entry *entry,
     fo_status status =
         fo_gguf_reader_string(reader, "a key", &entry->key, error);
     if (status == FO_OK && entry->key.length > UINT16_MAX)
-        status = fo_fail(error, FO_FORMAT, "a key of %zu bytes before byte %" PRIu64,
-                         entry->key.length, reader->at);
+        status =
+            fo_fail(error, FO_FORMAT, "a key of %zu bytes before byte %" PRIu64,
+                    entry->key.length, reader->at);
     if (status == FO_OK)
         status = fo_gguf_reader_u32(reader, "a value's type", &type, error);
     if (status == FO_OK && type >= FO_GGUF_TYPE_COUNT)
-        status = fo_fail(error, FO_FORMAT,
-                         "no such value type, %" PRIu32 ", before byte %" PRIu64,
-                         type, reader->at);
+        status =
+            fo_fail(error, FO_FORMAT,
+                    "no such value type, %" PRIu32 ", before byte %" PRIu64,
+                    type, reader->at);
     if (status != FO_OK)
         return status;
     entry->offset = reader->at;
@@ -106,10 +109,11 @@ static fo_status read_entries(fo_gguf *gguf, fo_gguf_reader *reader,
         char shown[64];
         if (fo_name_table_add(&gguf->keys, entry->key.data,
                               (uint32_t)entry->key.length, i) != i)
-            status = fo_fail(
-                error, FO_FORMAT, "the key %s comes twice, again at byte %" PRIu64,
-                fo_gguf_string_show(entry->key, shown, sizeof shown),
-                entry->offset);
+            status =
+                fo_fail(error, FO_FORMAT,
+                        "the key %s comes twice, again at byte %" PRIu64,
+                        fo_gguf_string_show(entry->key, shown, sizeof shown),
+                        entry->offset);
     }
     return status;
 }
@@ -120,8 +124,8 @@ static fo_status find_alignment(fo_gguf *gguf, fo_error *error)
     gguf->alignment = 32;
     if (!fo_gguf_has(gguf, "general.alignment"))
         return FO_OK;
-    fo_status status = fo_gguf_u32(gguf, "general.alignment", &gguf->alignment,
-                                   error);
+    fo_status status =
+        fo_gguf_u32(gguf, "general.alignment", &gguf->alignment, error);
     uint32_t alignment = gguf->alignment;
     if (status == FO_OK &&
         (alignment < 8 || (alignment & (alignment - 1)) != 0))
@@ -185,6 +189,7 @@ static fo_status map_file(const char *path, void **map, size_t *bytes,
     return status;
 }
 
+/* Open a file. */
 fo_status fo_gguf_open(const char *path, fo_gguf **out, fo_error *error)
 {
     *out = NULL;

@@ -11,11 +11,10 @@ fo_status fo_gguf_reader_take(fo_gguf_reader *reader, uint64_t count,
 {
     uint64_t left = reader->size - reader->at;
     if (count > left)
-        return fo_fail_short(
-            error, FO_FORMAT, count, left,
-            "the file ends inside %s: at byte %" PRIu64 " it needs %" PRIu64
-            " more and has %" PRIu64,
-            what, reader->at, count, left);
+        return fo_fail_short(error, FO_FORMAT, count, left,
+                             "the file ends inside %s: at byte %" PRIu64
+                             " it needs %" PRIu64 " more and has %" PRIu64,
+                             what, reader->at, count, left);
     *out = reader->data + reader->at;
     reader->at += count;
     return FO_OK;
@@ -92,7 +91,8 @@ fo_status fo_gguf_reader_skip(fo_gguf_reader *reader, fo_gguf_type type,
     uint64_t left = reader->size - reader->at;
     if (count > left / least)
         return fo_fail_short(error, FO_FORMAT, count, left / least,
-                             "an array of %" PRIu64 " values of type %s at byte %" PRIu64
+                             "an array of %" PRIu64
+                             " values of type %s at byte %" PRIu64
                              " cannot fit into the %" PRIu64 " bytes left",
                              count, fo_gguf_type_name(inner), reader->at, left);
     if (fo_gguf_type_bytes(inner) != 0)

@@ -8,7 +8,7 @@
 
 /* Know the types tensors come in. */
 typedef struct tensor_type {
-    const char *name; /* null: no such type, or no longer */
+    const char *name;       /* null: no such type, or no longer */
     uint16_t values, bytes; /* of one block */
     fo_dtype dtype;
 } tensor_type;
@@ -16,22 +16,38 @@ typedef struct tensor_type {
 #define NOT_OURS FO_DTYPE_COUNT
 
 static const tensor_type types[] = {
-    [0] = {"f32", 1, 4, FO_F32},           [1] = {"f16", 1, 2, FO_F16},
-    [2] = {"q4_0", 32, 18, FO_Q4_0},       [3] = {"q4_1", 32, 20, NOT_OURS},
-    [6] = {"q5_0", 32, 22, NOT_OURS},      [7] = {"q5_1", 32, 24, NOT_OURS},
-    [8] = {"q8_0", 32, 34, FO_Q8_0},       [9] = {"q8_1", 32, 36, NOT_OURS},
-    [10] = {"q2_K", 256, 84, NOT_OURS},    [11] = {"q3_K", 256, 110, NOT_OURS},
-    [12] = {"q4_K", 256, 144, NOT_OURS},   [13] = {"q5_K", 256, 176, NOT_OURS},
-    [14] = {"q6_K", 256, 210, NOT_OURS},   [15] = {"q8_K", 256, 292, NOT_OURS},
-    [16] = {"iq2_xxs", 256, 66, NOT_OURS}, [17] = {"iq2_xs", 256, 74, NOT_OURS},
-    [18] = {"iq3_xxs", 256, 98, NOT_OURS}, [19] = {"iq1_s", 256, 50, NOT_OURS},
-    [20] = {"iq4_nl", 32, 18, NOT_OURS},   [21] = {"iq3_s", 256, 110, NOT_OURS},
-    [22] = {"iq2_s", 256, 82, NOT_OURS},   [23] = {"iq4_xs", 256, 136, NOT_OURS},
-    [24] = {"i8", 1, 1, NOT_OURS},         [25] = {"i16", 1, 2, NOT_OURS},
-    [26] = {"i32", 1, 4, FO_I32},          [27] = {"i64", 1, 8, FO_I64},
-    [28] = {"f64", 1, 8, NOT_OURS},        [29] = {"iq1_m", 256, 56, NOT_OURS},
-    [30] = {"bf16", 1, 2, FO_BF16},        [34] = {"tq1_0", 256, 54, NOT_OURS},
-    [35] = {"tq2_0", 256, 66, NOT_OURS},   [39] = {"mxfp4", 32, 17, NOT_OURS},
+    [0] = {"f32", 1, 4, FO_F32},
+    [1] = {"f16", 1, 2, FO_F16},
+    [2] = {"q4_0", 32, 18, FO_Q4_0},
+    [3] = {"q4_1", 32, 20, NOT_OURS},
+    [6] = {"q5_0", 32, 22, NOT_OURS},
+    [7] = {"q5_1", 32, 24, NOT_OURS},
+    [8] = {"q8_0", 32, 34, FO_Q8_0},
+    [9] = {"q8_1", 32, 36, NOT_OURS},
+    [10] = {"q2_K", 256, 84, NOT_OURS},
+    [11] = {"q3_K", 256, 110, NOT_OURS},
+    [12] = {"q4_K", 256, 144, NOT_OURS},
+    [13] = {"q5_K", 256, 176, NOT_OURS},
+    [14] = {"q6_K", 256, 210, NOT_OURS},
+    [15] = {"q8_K", 256, 292, NOT_OURS},
+    [16] = {"iq2_xxs", 256, 66, NOT_OURS},
+    [17] = {"iq2_xs", 256, 74, NOT_OURS},
+    [18] = {"iq3_xxs", 256, 98, NOT_OURS},
+    [19] = {"iq1_s", 256, 50, NOT_OURS},
+    [20] = {"iq4_nl", 32, 18, NOT_OURS},
+    [21] = {"iq3_s", 256, 110, NOT_OURS},
+    [22] = {"iq2_s", 256, 82, NOT_OURS},
+    [23] = {"iq4_xs", 256, 136, NOT_OURS},
+    [24] = {"i8", 1, 1, NOT_OURS},
+    [25] = {"i16", 1, 2, NOT_OURS},
+    [26] = {"i32", 1, 4, FO_I32},
+    [27] = {"i64", 1, 8, FO_I64},
+    [28] = {"f64", 1, 8, NOT_OURS},
+    [29] = {"iq1_m", 256, 56, NOT_OURS},
+    [30] = {"bf16", 1, 2, FO_BF16},
+    [34] = {"tq1_0", 256, 54, NOT_OURS},
+    [35] = {"tq2_0", 256, 66, NOT_OURS},
+    [39] = {"mxfp4", 32, 17, NOT_OURS},
 };
 
 static const tensor_type *type_of(uint32_t number)
@@ -66,13 +82,14 @@ static fo_status read_tensor(fo_gguf *gguf, int i, fo_gguf_reader *reader,
     status = fo_gguf_reader_u32(reader, "a tensor's rank", &rank, error);
     if (status == FO_OK && (rank < 1 || rank > FO_GGUF_MAX_RANK))
         status = fo_fail(error, FO_FORMAT,
-                         "tensor %s has rank %" PRIu32 ", not 1 to %d, before byte %" PRIu64,
+                         "tensor %s has rank %" PRIu32
+                         ", not 1 to %d, before byte %" PRIu64,
                          shown, rank, FO_GGUF_MAX_RANK, reader->at);
     for (int d = 0; d < FO_GGUF_MAX_RANK && status == FO_OK; d++) {
         uint64_t size = 1;
         if (d < (int)rank)
-            status =
-                fo_gguf_reader_u64(reader, "a tensor's dimension", &size, error);
+            status = fo_gguf_reader_u64(reader, "a tensor's dimension", &size,
+                                        error);
         if (status == FO_OK && (size < 1 || size > INT64_MAX))
             status = fo_fail(error, FO_FORMAT,
                              "tensor %s has a dimension of %" PRIu64
@@ -83,7 +100,8 @@ static fo_status read_tensor(fo_gguf *gguf, int i, fo_gguf_reader *reader,
     if (status != FO_OK)
         return status;
     tensor->rank = (int)rank;
-    status = fo_gguf_reader_u32(reader, "a tensor's type", &tensor->type, error);
+    status =
+        fo_gguf_reader_u32(reader, "a tensor's type", &tensor->type, error);
     if (status == FO_OK)
         status = fo_gguf_reader_u64(reader, "a tensor's offset",
                                     &tensor->offset, error);
@@ -151,8 +169,7 @@ static int by_offset(const void *a, const void *b)
 static fo_status check_overlap(const fo_gguf *gguf, fo_error *error)
 {
     size_t count = (size_t)gguf->tensor_count;
-    const fo_gguf_tensor **order =
-        fo_memory_alloc(count, sizeof *order, error);
+    const fo_gguf_tensor **order = fo_memory_alloc(count, sizeof *order, error);
     if (order == NULL)
         return FO_NOMEM;
     for (size_t i = 0; i < count; i++)
@@ -185,12 +202,13 @@ fo_status fo_gguf_read_tensors(fo_gguf *gguf, fo_gguf_reader *reader,
     if (status != FO_OK || count == 0)
         return status;
     /* Find where the data section starts. */
-    uint64_t start = (reader->at + gguf->alignment - 1) / gguf->alignment *
-                     gguf->alignment;
+    uint64_t start =
+        (reader->at + gguf->alignment - 1) / gguf->alignment * gguf->alignment;
     if (start > gguf->bytes)
-        return fo_fail_short(error, FO_FORMAT, start, gguf->bytes,
-                             "the file ends before its tensor data, at byte %" PRIu64,
-                             gguf->bytes);
+        return fo_fail_short(
+            error, FO_FORMAT, start, gguf->bytes,
+            "the file ends before its tensor data, at byte %" PRIu64,
+            gguf->bytes);
     for (size_t i = 0; i < count && status == FO_OK; i++)
         status = check_place(gguf, &gguf->tensors[i], start, error);
     if (status == FO_OK)
@@ -199,8 +217,7 @@ fo_status fo_gguf_read_tensors(fo_gguf *gguf, fo_gguf_reader *reader,
 }
 
 /* Find a tensor by name. */
-const fo_gguf_tensor *fo_gguf_tensor_find(const fo_gguf *gguf,
-                                          const char *name)
+const fo_gguf_tensor *fo_gguf_tensor_find(const fo_gguf *gguf, const char *name)
 {
     int32_t i = fo_name_table_find(&gguf->names, name, strlen(name));
     return i < 0 ? NULL : &gguf->tensors[i];

@@ -107,8 +107,9 @@ static fo_status expect(const fo_gguf *gguf, const char *key, bool array,
     if (*out == NULL)
         return fo_fail(error, FO_UNKNOWN, "the file has no %s", key);
     if ((*out)->is_array != array)
-        return fo_fail(error, FO_FORMAT, "%s, at byte %" PRIu64 ", is %san array",
-                       key, (*out)->offset, array ? "not " : "");
+        return fo_fail(error, FO_FORMAT,
+                       "%s, at byte %" PRIu64 ", is %san array", key,
+                       (*out)->offset, array ? "not " : "");
     return FO_OK;
 }
 

@@ -15,8 +15,8 @@ static fo_name_slot *seek(const fo_name_table *table, const char *name,
     hash ^= hash >> 32;
     for (size_t i = hash & table->mask;; i = (i + 1) & table->mask) {
         fo_name_slot *slot = &table->slots[i];
-        if (slot->number < 0 || (slot->length == length &&
-                                 memcmp(slot->name, name, length) == 0))
+        if (slot->number < 0 ||
+            (slot->length == length && memcmp(slot->name, name, length) == 0))
             return slot;
     }
 }

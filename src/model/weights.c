@@ -29,12 +29,12 @@ static const fo_gguf_tensor *find(loader *from, const char *name, int R, int C)
             fo_fail(from->error, FO_UNKNOWN, "the file has no tensor %s", name);
     else if (tensor->dims[0] != C || tensor->dims[1] != R ||
              tensor->dims[2] != 1 || tensor->dims[3] != 1)
-        from->status = fo_fail(
-            from->error, FO_FORMAT,
-            "tensor %s, at byte %" PRIu64 ", is %" PRId64 " x %" PRId64
-            " x %" PRId64 " x %" PRId64 " (fastest first), not %d x %d",
-            name, tensor->offset, tensor->dims[0], tensor->dims[1],
-            tensor->dims[2], tensor->dims[3], C, R);
+        from->status =
+            fo_fail(from->error, FO_FORMAT,
+                    "tensor %s, at byte %" PRIu64 ", is %" PRId64 " x %" PRId64
+                    " x %" PRId64 " x %" PRId64 " (fastest first), not %d x %d",
+                    name, tensor->offset, tensor->dims[0], tensor->dims[1],
+                    tensor->dims[2], tensor->dims[3], C, R);
     if (from->status != FO_OK)
         return NULL;
     from->used[tensor - fo_gguf_tensor_at(from->gguf, 0)] = true;
@@ -80,10 +80,9 @@ static const fo_gguf_tensor *find_f32(loader *from, const char *name, int n)
 {
     const fo_gguf_tensor *tensor = find(from, name, 1, n);
     if (tensor != NULL && tensor->dtype != FO_F32) {
-        from->status =
-            fo_fail(from->error, FO_UNSUPPORTED,
-                    "tensor %s has type %s; Folio wants f32 here", name,
-                    tensor->type_name);
+        from->status = fo_fail(from->error, FO_UNSUPPORTED,
+                               "tensor %s has type %s; Folio wants f32 here",
+                               name, tensor->type_name);
         return NULL;
     }
     return tensor;
@@ -106,9 +105,9 @@ static const float *factors(loader *from, const char *name, int n)
     const float *values = tensor->data;
     for (int i = 0; i < n; i++)
         if (!(values[i] > 0 && isfinite(values[i]))) {
-            from->status = fo_fail(from->error, FO_FORMAT,
-                                   "tensor %s: factor %d is %g", name, i,
-                                   (double)values[i]);
+            from->status =
+                fo_fail(from->error, FO_FORMAT, "tensor %s: factor %d is %g",
+                        name, i, (double)values[i]);
             return NULL;
         }
     return values;
@@ -120,7 +119,8 @@ static void load_layer(loader *from, const fo_config *c, int l)
     fo_layer_weights *layer = &from->weights->layers[l];
     int query = c->H * c->D, kv = c->K * c->D;
     char name[64];
-#define NAME(part) (snprintf(name, sizeof name, "blk.%d." part ".weight", l), name)
+#define NAME(part)                                                             \
+    (snprintf(name, sizeof name, "blk.%d." part ".weight", l), name)
     layer->attn_norm = norm(from, NAME("attn_norm"), c->C);
     if (c->arch == FO_ARCH_PHI3) {
         layer->qkv = matrix(from, NAME("attn_qkv"), query + 2 * kv, c->C);
