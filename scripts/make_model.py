@@ -53,14 +53,19 @@ def pieces(count):
 
 
 def vocabulary(arch, size):
-    """Tokens, scores and types: controls, bytes, letters, pieces, specials."""
+    """Tokens, scores and types: controls, bytes, pieces, letters, specials.
+
+    A vocabulary too small for all letters leaves the last ones to the bytes.
+    """
     specials = PHI3_SPECIALS if arch == "phi3" else []
-    letters = ["\u2581"] + [c for c in string.printable if c.isprintable()
-                            and c != " "]
-    room = size - 3 - 256 - len(letters) - len(specials)
-    if room < 0:
+    room = size - 3 - 256 - len(specials)
+    if room < 1:
         raise SystemExit("make_model: a vocabulary needs at least %d tokens"
-                         % (size - room))
+                         % (size - room + 1))
+    letters = "\u2581" + string.ascii_lowercase + string.digits + \
+        string.ascii_uppercase + string.punctuation
+    letters = list(letters[:room])
+    room -= len(letters)
     joined = pieces(room)
     tokens = (["<unk>", "<s>", "</s>"] + ["<0x%02X>" % b for b in range(256)]
               + joined + letters + specials)

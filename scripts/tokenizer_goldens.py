@@ -32,7 +32,7 @@ import sentencepiece
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
-from spm_encode import Encoder, special_ids  # noqa: E402
+from spm_encode import ADDED, Encoder, special_ids  # noqa: E402
 
 CASES = 1000
 
@@ -191,26 +191,30 @@ def describe(data, encoder):
     return {"bytes": list(data), "ids": ids, "by": by}
 
 
+def write(model, output):
+    """Write the cases of the vocabulary `model` to `output`."""
+    processor = sentencepiece.SentencePieceProcessor(model_file=model)
+    specials = special_ids(processor.get_piece_size())
+    encoder = Encoder(processor, specials)
+    lines = words_of(ROOT + "/scripts/tiny_corpus.md")
+    cases = [describe(data, encoder) for data in texts(specials, lines)]
+    rows = ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases)
+    with open(output, "w", encoding="ascii") as f:
+        f.write('{"vocabulary":%d,"cases":[\n%s\n]}\n' % (
+            processor.get_piece_size() + len(ADDED), rows))
+    counts = ", ".join("%d %s" % (sum(c["by"] == by for c in cases), by)
+                       for by in ("library", "special", "bytes", "both"))
+    print("%s: %d cases (%s), %d bytes" % (output, len(cases), counts,
+                                           os.path.getsize(output)))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=ROOT + "/golden/folio-tiny.model")
     parser.add_argument("-o", "--output",
                         default=ROOT + "/golden/tokenizer.json")
     args = parser.parse_args()
-    processor = sentencepiece.SentencePieceProcessor(model_file=args.model)
-    specials = special_ids(processor.get_piece_size())
-    encoder = Encoder(processor, specials)
-    lines = words_of(ROOT + "/scripts/tiny_corpus.md")
-    cases = [describe(data, encoder) for data in texts(specials, lines)]
-    rows = ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases)
-    with open(args.output, "w", encoding="ascii") as f:
-        f.write('{"vocabulary":%d,"cases":[\n%s\n]}\n' % (
-            processor.get_piece_size() + len(specials) - 3, rows))
-    for by in ("library", "special", "bytes", "both"):
-        print("%4d %s" % (sum(c["by"] == by for c in cases), by))
-    print("%4d in all, %d bytes: %s" % (len(cases),
-                                        os.path.getsize(args.output),
-                                        args.output))
+    write(args.model, args.output)
 
 
 if __name__ == "__main__":

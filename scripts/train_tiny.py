@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Train golden/folio-tiny.gguf, the bundled model, from the book's own prose.
 
-    scripts/train_tiny.py
+    scripts/train_tiny.py && make golden
 
 That one command collects the sentences of book/*.md and of
 scripts/tiny_corpus.md, trains a SentencePiece vocabulary on them
-(golden/folio-tiny.model), trains a small Phi-3-shaped transformer, and writes
-the weights as the file stores them. It needs Debian's python3-torch and
-python3-sentencepiece; building and testing Folio need neither. The same
-seed on the same machine gives the same file.
+(golden/folio-tiny.model), trains a small Phi-3-shaped transformer, writes the
+weights as the file stores them, and writes the tokenizer's goldens for the new
+vocabulary; `make golden` then pins the new model's words. It needs Debian's
+python3-torch and python3-sentencepiece; building and testing Folio need
+neither. The same seed and text on the same machine give the same file.
 """
 
 import argparse
@@ -23,11 +24,16 @@ import time
 
 import numpy as np
 import sentencepiece
-import torch
-import torch.nn.functional as F
+
+# Threads that spin while they wait would starve whatever else runs here.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import gguf_file  # noqa: E402
+import reference  # noqa: E402
+import tokenizer_goldens  # noqa: E402
 from spm_encode import ADDED, Encoder, special_ids  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -37,8 +43,8 @@ IDS = special_ids(PIECES)
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 
 HIDDEN, LAYERS, HEADS, KV_HEADS, HEAD_DIM, FEED = 192, 6, 6, 2, 32, 512
-CONTEXT, WINDOW, EPSILON, FREQ_BASE = 1024, 256, 1e-5, 10000.0
-LENGTH = 384  # tokens a training row: longer than the window, so it is learnt
+CONTEXT, WINDOW, EPSILON, FREQ_BASE = 1024, 192, 1e-5, 10000.0
+LENGTH = 256  # tokens a training row: longer than the window, so it is learnt
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -175,25 +181,23 @@ class Transformer:
         """Logits (N, T, V) of tokens (N, T)."""
         w, (n, t) = self.weights, tokens.shape
         cos, sin, mask = self.cos[:t], self.sin[:t], self.mask[:t, :t]
-        group, split = HEADS // KV_HEADS, HEADS * HEAD_DIM
+        group, width = HEADS // KV_HEADS, HEADS * HEAD_DIM
+        both = HEADS + KV_HEADS
         x = F.embedding(tokens, w["token_embd.weight"])
         for i in range(LAYERS):
             b = "blk.%d." % i
             h = norm(x, w[b + "attn_norm.weight"])
-            qkv = h @ w[b + "attn_qkv.weight"].t()
-            q, k, v = qkv.split([split] + [KV_HEADS * HEAD_DIM] * 2, dim=-1)
-            q = rope(q.view(n, t, HEADS, HEAD_DIM), cos, sin)
-            k = rope(k.view(n, t, KV_HEADS, HEAD_DIM), cos, sin)
+            qkv = (h @ w[b + "attn_qkv.weight"].t()).view(n, t, -1, HEAD_DIM)
+            qk, v = qkv.split([both, KV_HEADS], dim=2)
+            q, k = rope(qk, cos, sin).split([HEADS, KV_HEADS], dim=2)
             # Query heads of one kv head side by side: (N, K, group * T, D).
-            q = q.view(n, t, KV_HEADS, group, HEAD_DIM).permute(0, 2, 3, 1, 4)
+            q = (q / math.sqrt(HEAD_DIM)).permute(0, 2, 1, 3)
             q = q.reshape(n, KV_HEADS, group * t, HEAD_DIM)
-            k = k.permute(0, 2, 3, 1)
-            v = v.view(n, t, KV_HEADS, HEAD_DIM).transpose(1, 2)
-            scores = (q @ k).view(n, KV_HEADS, group, t, t)
-            p = F.softmax(scores / math.sqrt(HEAD_DIM) + mask, dim=-1)
-            o = p.view(n, KV_HEADS, group * t, t) @ v
-            o = o.view(n, KV_HEADS, group, t, HEAD_DIM).permute(0, 3, 1, 2, 4)
-            x = x + o.reshape(n, t, split) @ w[b + "attn_output.weight"].t()
+            scores = (q @ k.permute(0, 2, 3, 1)).view(n, HEADS, t, t)
+            p = F.softmax(scores + mask, dim=-1)
+            o = p.view(n, KV_HEADS, group * t, t) @ v.transpose(1, 2)
+            o = o.view(n, HEADS, t, HEAD_DIM).transpose(1, 2)
+            x = x + o.reshape(n, t, width) @ w[b + "attn_output.weight"].t()
             h = norm(x, w[b + "ffn_norm.weight"])
             gate, up = (h @ w[b + "ffn_up.weight"].t()).chunk(2, dim=-1)
             x = x + (F.silu(gate) * up) @ w[b + "ffn_down.weight"].t()
@@ -284,22 +288,6 @@ def train(model, batches, held, steps, rows, peak):
     return mean
 
 
-def generate(model, encoder, prompt, count):
-    ids = encoder.encode(prompt, bos=True)
-    stop = {IDS["<|endoftext|>"], IDS["<|end|>"]}
-    first = len(ids)
-    with torch.no_grad():
-        for _ in range(count):
-            logits = model.forward(torch.tensor([ids]))[0, -1]
-            ids.append(int(logits.argmax()))
-            if ids[-1] in stop:
-                break
-    new = [i for i in ids[first:] if i < PIECES]
-    pieces = "".join(encoder.processor.id_to_piece(i) for i in new)
-    pieces = pieces.replace("\u2581", " ").replace("<0x0A>", "\n")
-    return pieces
-
-
 # ---- the file ------------------------------------------------------------
 
 
@@ -349,6 +337,35 @@ def write_model(path, model, processor):
     gguf_file.write(path, metadata, tensors)
 
 
+# ---- the result ----------------------------------------------------------
+
+
+def generate(model, ids, count):
+    """Greedy tokens by the reference, and the narrowest choice among them."""
+    ids, first, narrowest = list(ids), len(ids), math.inf
+    while len(ids) < first + count:
+        logits = model.logits(ids)[-1]
+        second, best = np.sort(logits)[-2:]
+        narrowest = min(narrowest, best - second)
+        ids.append(int(logits.argmax()))
+        if ids[-1] in (IDS["<|endoftext|>"], IDS["<|end|>"]):
+            break
+    return ids[first:], narrowest
+
+
+def show(path, encoder):
+    """Let the file just written speak, read and run by the reference."""
+    model = reference.Reference(path)
+    processor = encoder.processor
+    for prompt in ("A block table", "A block table maps", "The KV cache",
+                   "<|user|>\nWhat is a block table?<|end|>\n<|assistant|>\n",
+                   "<|user|>\nWhat is attention?<|end|>\n<|assistant|>\n"):
+        ids, narrowest = generate(model, encoder.encode(prompt, bos=True), 64)
+        text = processor.decode([i for i in ids if i < PIECES])
+        print("\n> %s\n%s\n(%d tokens; best and second at least %.3f apart)"
+              % (prompt.strip(), text, len(ids), narrowest))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", nargs="+",
@@ -376,7 +393,8 @@ def main():
         len(documents), words, len(pairs), len(held)))
 
     spm = train_pieces(documents, pairs)
-    with open(os.path.splitext(args.output)[0] + ".model", "wb") as f:
+    stem = os.path.splitext(args.output)[0]
+    with open(stem + ".model", "wb") as f:
         f.write(spm)
     processor = sentencepiece.SentencePieceProcessor(model_proto=spm)
     encoder = Encoder(processor, IDS)
@@ -396,9 +414,9 @@ def main():
             loss, loss_of(model, held_rows).item()))
     write_model(args.output, model, processor)
     print("%s: %d bytes" % (args.output, os.path.getsize(args.output)))
-    for prompt in ("A block table maps", "The KV cache",
-                   "<|user|>\nWhat is a block table?<|end|>\n<|assistant|>\n"):
-        print("\n> %s\n%s" % (prompt, generate(model, encoder, prompt, 96)))
+    tokenizer_goldens.write(stem + ".model", os.path.join(
+        os.path.dirname(args.output), "tokenizer.json"))
+    show(args.output, encoder)
 
 
 if __name__ == "__main__":

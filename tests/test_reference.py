@@ -135,7 +135,8 @@ class Storage(WithFolder):
 
 class Vocabulary(unittest.TestCase):
     def test_every_piece_can_be_reached_by_merges(self):
-        for arch, size in (("phi3", 400), ("llama", 512), ("phi3", 32064)):
+        for arch, size in (("phi3", 300), ("phi3", 400), ("llama", 512),
+                           ("phi3", 32064)):
             tokens, scores, types = make_model.vocabulary(arch, size)
             self.assertEqual(len(tokens), size)
             self.assertEqual(len(set(tokens)), size)
