@@ -4,6 +4,11 @@
 #include <math.h>
 #include <string.h>
 
+#if defined __AVX2__ && defined __F16C__
+#define WIDE 1
+#include <immintrin.h>
+#endif
+
 enum { BLOCK = 32 };
 
 typedef struct q8_0 {
@@ -122,7 +127,14 @@ uint16_t fo_bf16_from_f32(float value)
 static void load_f16(const uint16_t *restrict from, float *restrict to,
                      int64_t n)
 {
-    for (int64_t i = 0; i < n; i++)
+    int64_t i = 0;
+#ifdef WIDE
+    for (; i + 8 <= n; i += 8) {
+        __m128i half = _mm_loadu_si128((const __m128i *)(from + i));
+        _mm256_storeu_ps(to + i, _mm256_cvtph_ps(half));
+    }
+#endif
+    for (; i < n; i++)
         to[i] = widen_f16(from[i]);
 }
 
@@ -133,25 +145,61 @@ static void load_bf16(const uint16_t *restrict from, float *restrict to,
         to[i] = widen_bf16(from[i]);
 }
 
+#ifdef WIDE
+static inline void scale_16(__m128i value, __m256 scale, float *to)
+{
+    __m256i low = _mm256_cvtepi8_epi32(value);
+    __m256i high = _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(value, value));
+    _mm256_storeu_ps(to, _mm256_mul_ps(_mm256_cvtepi32_ps(low), scale));
+    _mm256_storeu_ps(to + 8, _mm256_mul_ps(_mm256_cvtepi32_ps(high), scale));
+}
+
+static inline void load_block_q8_0(const q8_0 *from, float *to)
+{
+    __m256 scale = _mm256_set1_ps(_cvtsh_ss(from->scale));
+    const __m128i *value = (const __m128i *)from->value;
+    scale_16(_mm_loadu_si128(value), scale, to);
+    scale_16(_mm_loadu_si128(value + 1), scale, to + BLOCK / 2);
+}
+
+static inline void load_block_q4_0(const q4_0 *from, float *to)
+{
+    __m256 scale = _mm256_set1_ps(_cvtsh_ss(from->scale));
+    __m128i pair = _mm_loadu_si128((const __m128i *)from->pair);
+    __m128i mask = _mm_set1_epi8(15), eight = _mm_set1_epi8(8);
+    __m128i low = _mm_and_si128(pair, mask);
+    __m128i high = _mm_and_si128(_mm_srli_epi16(pair, 4), mask);
+    scale_16(_mm_sub_epi8(low, eight), scale, to);
+    scale_16(_mm_sub_epi8(high, eight), scale, to + BLOCK / 2);
+}
+#else
+static inline void load_block_q8_0(const q8_0 *from, float *to)
+{
+    float scale = widen_f16(from->scale);
+    for (int i = 0; i < BLOCK; i++)
+        to[i] = scale * (float)from->value[i];
+}
+
+static inline void load_block_q4_0(const q4_0 *from, float *to)
+{
+    float scale = widen_f16(from->scale);
+    for (int i = 0; i < BLOCK / 2; i++) {
+        to[i] = scale * (float)((from->pair[i] & 15) - 8);
+        to[BLOCK / 2 + i] = scale * (float)((from->pair[i] >> 4) - 8);
+    }
+}
+#endif
+
 static void load_q8_0(const q8_0 *restrict from, float *restrict to, int64_t n)
 {
-    for (int64_t b = 0; b < n / BLOCK; b++) {
-        float scale = widen_f16(from[b].scale);
-        for (int i = 0; i < BLOCK; i++)
-            to[b * BLOCK + i] = scale * (float)from[b].value[i];
-    }
+    for (int64_t b = 0; b < n / BLOCK; b++)
+        load_block_q8_0(from + b, to + b * BLOCK);
 }
 
 static void load_q4_0(const q4_0 *restrict from, float *restrict to, int64_t n)
 {
-    for (int64_t b = 0; b < n / BLOCK; b++) {
-        float scale = widen_f16(from[b].scale);
-        float *low = to + b * BLOCK, *high = low + BLOCK / 2;
-        for (int i = 0; i < BLOCK / 2; i++)
-            low[i] = scale * (float)((from[b].pair[i] & 15) - 8);
-        for (int i = 0; i < BLOCK / 2; i++)
-            high[i] = scale * (float)((from[b].pair[i] >> 4) - 8);
-    }
+    for (int64_t b = 0; b < n / BLOCK; b++)
+        load_block_q4_0(from + b, to + b * BLOCK);
 }
 
 void fo_dtype_load(fo_dtype dtype, const void *from, float *to, int64_t n)

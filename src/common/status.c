@@ -44,6 +44,9 @@ fo_status fo_error_set(fo_error *error, fo_status status, uint64_t required,
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
+    for (char *c = message; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?';
     *error = (fo_error){
         .status = status,
         .file = file,
