@@ -1,5 +1,6 @@
 """Tests of scripts/lit: every error, every command, and a fuzz of stitch."""
 
+import html
 import multiprocessing
 import os
 import random
@@ -17,8 +18,10 @@ sys.path[:0] = [str(HOME / "scripts"), str(HOME / "tests")]
 
 import lit_fuzz  # noqa: E402
 from literate.book import Book, Chapter, Fault, read_book  # noqa: E402
+from literate.names import top_level_names  # noqa: E402
 from literate.stitch import stitch  # noqa: E402
 from literate.tangle import tangle, text_of, title_comment  # noqa: E402
+from literate.weave import Woven  # noqa: E402
 
 FUZZ_SETS = 2000
 FUZZ_SEED = int(os.environ.get("LIT_FUZZ_SEED", "20240607"))
@@ -455,8 +458,8 @@ class Commands(unittest.TestCase):
     def test_faults_stop_every_command(self):
         chapter = self.home / "book/02-two.md"
         chapter.write_text(fence("src/b.c", "<<Nothing>>\n"))
-        for command in (["tangle"], ["check"], ["stitch"],
-                        ["where", "src/a.c:1"]):
+        for command in (["tangle"], ["check"], ["stitch"], ["weave"],
+                        ["book"], ["where", "src/a.c:1"]):
             self.assertRegex(self.lit(*command, fails=True),
                              r"^book/02-two\.md:3: <<Nothing>> is not defined")
         self.assertFalse(self.source().exists())
@@ -545,6 +548,101 @@ class Commands(unittest.TestCase):
         self.assertIn("int b;", second.read_text())
 
 
+class Weaving(unittest.TestCase):
+    """Numbers, links and indexes of the woven book."""
+
+    SECOND = ("# Two\n\nSee [one](01.md#why) and [two](02.md).\n\n"
+              + fence("src/b.c", '#include "a.h"\n\nint b_total;\n\n'
+                      "static int count(void)\n{\n    return p->say + 1;\n"
+                      "}\n\nint b_say(void)\n{\n    say();\n"
+                      "    return b_total + count();\n}\n"))
+
+    def setUp(self):
+        self.book = book_of(SMALL, self.SECOND)
+        self.assertEqual(self.book.faults, [])
+        self.woven = Woven(self.book, lambda c: Path(c.path).stem + ".html")
+        self.pages = [self.woven.chapter_markdown(c)
+                      for c in self.book.chapters]
+
+    def text(self, page):
+        return html.unescape(re.sub(r"<[^>]*>", "", self.pages[page]))
+
+    def test_captions(self):
+        text = self.text(0)
+        self.assertIn("⟨Find the word⟩ 1.3", text)
+        self.assertIn("⟨Find the word⟩, continued from 1.3 1.4", text)
+        self.assertIn("Used in 1.2 · continued in 1.4 · src/a.c:7–10", text)
+        self.assertIn("src/a.c:7–10", text)
+
+    def test_references_link_to_their_definition(self):
+        self.assertRegex(self.pages[0], r'    <a class="title" '
+                         r'href="01\.html#c1-3">⟨Find the word⟩')
+        for anchor in ("c1-1", "c1-2", "c1-3", "c1-4", "c1-5"):
+            self.assertEqual(self.pages[0].count(f'id="{anchor}"'), 1)
+
+    def test_names_link_to_their_definition(self):
+        self.assertIn('<a class="id" href="01.html#c1-2">say</a>',
+                      self.pages[1])
+        self.assertIn("p-&gt;say", self.pages[1])
+
+    def test_code_is_all_there(self):
+        for piece in self.woven.pieces:
+            shown = html.unescape(re.sub(r"<[^>]*>", "",
+                                         self.woven.code_html(piece)))
+            want = [line for k, line in enumerate(piece.lines)
+                    if k not in piece.references]
+            have = [line for line in shown.split("\n") if "⟨" not in line]
+            self.assertEqual("\n".join(have).strip("\n"),
+                             "\n".join(want).strip("\n"))
+
+    def test_links_between_chapters(self):
+        self.assertIn("[one](01.html#why) and [two](02.html)", self.pages[1])
+        whole = Woven(self.book, lambda c: "")
+        self.assertIn("[one](#why) and [two](#chapter-2)",
+                      whole.chapter_markdown(self.book.chapters[1]))
+
+    def test_indexes(self):
+        text = re.sub(r"<[^>]*>", "", self.woven.chunk_index())
+        self.assertIn("⟨Find the word⟩ 1.3, 1.4 used in 1.2", text)
+        self.assertIn("src/b.c 2.1", text)
+        text = re.sub(r"<[^>]*>", "", self.woven.name_index())
+        self.assertIn("say function 1.2 used in 2.1", text)
+        self.assertIn("b_total variable 2.1", text)
+
+    def test_names_of_all_kinds(self):
+        found = top_level_names("""
+#define SIZE 3 /* blocks */
+#define SQUARE(x) \\
+    ((x) * (x))
+typedef struct pool pool;
+struct node { int inner; struct node *next; };
+typedef struct { int field; } shape;
+typedef enum color { RED, GREEN = f(2), BLUE } color;
+typedef int (*visit)(int a, int b);
+/* int hidden(void); */
+static const char *const words[] = {"int no(void);", "b"};
+extern int shared;
+__attribute__((format(printf, 1, 2))) int told(const char *f, ...);
+_Static_assert(sizeof(int) == 4, "four");
+static int twice(int a)
+{
+    int local = 2;
+    return local * a;
+}
+""")
+        self.assertEqual(
+            [(n.text, n.kind, n.row, n.is_whole) for n in found],
+            [("SIZE", "macro", 1, True), ("SQUARE", "macro", 2, True),
+             ("pool", "type", 4, True), ("node", "type", 5, True),
+             ("shape", "type", 6, True), ("RED", "constant", 7, True),
+             ("GREEN", "constant", 7, True), ("BLUE", "constant", 7, True),
+             ("color", "type", 7, True), ("visit", "type", 8, True),
+             ("words", "variable", 10, True),
+             ("shared", "variable", 11, False),
+             ("told", "function", 12, False),
+             ("twice", "function", 14, True)])
+
+
 def fuzz(task):
     """Stitch edit sets seed..seed+count; the outcomes of each, and what went
     wrong."""
@@ -566,7 +664,11 @@ def fuzz(task):
             wrong.append(f"{kinds} {number}: {error!r}")
             continue
         done += 1
-        if changed.faults or files_of(changed) != {**files, **edited}:
+        # Every file that was edited, and of one set in ten every file.
+        want = edited if number % 10 else {**files, **edited}
+        have = {root.name: text_of(tangle(changed, root))
+                for root in changed.roots if root.name in want}
+        if changed.faults or have != want:
             wrong.append(f"{kinds} {number}: stitched wrongly")
     return done, refused, wrong
 
