@@ -20,7 +20,7 @@ import lit_fuzz  # noqa: E402
 from literate.book import Book, Chapter, Fault, read_book  # noqa: E402
 from literate.names import top_level_names  # noqa: E402
 from literate.stitch import stitch  # noqa: E402
-from literate.tangle import tangle, text_of, title_comment  # noqa: E402
+from literate.tangle import tangle, title_comment  # noqa: E402
 from literate.weave import Woven  # noqa: E402
 
 FUZZ_SETS = 2000
@@ -37,7 +37,7 @@ def book_of(*texts):
 
 
 def files_of(book):
-    return {root.name: text_of(tangle(book, root)) for root in book.roots}
+    return {root.name: tangle(book, root).text() for root in book.roots}
 
 
 def faults_of(*texts):
@@ -177,10 +177,11 @@ class Tangling(unittest.TestCase):
     def test_lines_know_their_origin(self):
         lines = SMALL.split("\n")
         book = book_of(SMALL)
-        for line in tangle(book, book.roots[0]):
-            path, number = line.piece.place(line.k)
+        file = tangle(book, book.roots[0])
+        for row, text in enumerate(file.rows):
+            path, number = file.place(row)
             origin = lines[number - 1].strip()
-            want = line.text.strip()
+            want = text.strip()
             if want.startswith("/*"):
                 want = "<<" + want[3:-4] + ">>"
             self.assertEqual((path, origin), ("book/01.md", want))
@@ -666,7 +667,7 @@ def fuzz(task):
         done += 1
         # Every file that was edited, and of one set in ten every file.
         want = edited if number % 10 else {**files, **edited}
-        have = {root.name: text_of(tangle(changed, root))
+        have = {root.name: tangle(changed, root).text()
                 for root in changed.roots if root.name in want}
         if changed.faults or have != want:
             wrong.append(f"{kinds} {number}: stitched wrongly")

@@ -22,8 +22,6 @@ def is_root(name):
 
 def reference_in(line):
     """The (indent, name) of a reference line, or None."""
-    if "<<" not in line:
-        return None
     match = REFERENCE.match(line)
     if match is None or ">>" in match[2] or "<<" in match[2]:
         return None
@@ -66,7 +64,7 @@ class Piece:
         self.header, self.lines = header, lines
         self.references = {}    # line -> the (indent, name) it refers to
         for k, line in enumerate(lines):
-            found = reference_in(line)
+            found = reference_in(line) if "<<" in line else None
             if found:
                 self.references[k] = found
 
@@ -99,8 +97,9 @@ class Chapter:
             if match is None or (match[2][0] == "`" and "`" in match[3]):
                 k += 1
                 continue
-            end = k + 1
-            while end < len(lines) and not closes(lines[end], match[2]):
+            end, mark = k + 1, match[2][:3]
+            while end < len(lines) and not (
+                    mark in lines[end] and closes(lines[end], match[2])):
                 end += 1
             if end == len(lines):
                 self.fault(k, "this fence is never closed")
@@ -119,7 +118,7 @@ class Chapter:
             return
         body = self.lines[start + 2:end]
         for k, line in enumerate(body):
-            if header_in(line.strip()):
+            if "<<" in line and header_in(line.strip()):
                 self.fault(start + 2 + k, "a chunk's name is the first line "
                            "of its fence; this one is further down")
         self.pieces.append(Piece(self, first[0], first[1], start + 1, body))

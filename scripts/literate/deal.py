@@ -95,9 +95,11 @@ class Layout:
 def content(line, prefix, in_c):
     """What a chunk must hold so that the line appears at the prefix; None
     when nothing can, or when it would read as lit's own syntax."""
-    if reference_in(line) or header_in(line.strip()):
+    if "<<" in line and (reference_in(line) or header_in(line.strip())):
         return None
-    if in_c and line[:1] == "#":
+    if not line or (in_c and line[0] == "#"):
+        return line
+    if not prefix:
         return line
     inner = line[len(prefix):] if line.startswith(prefix) else ""
     return inner if indented(prefix, inner, in_c) == line else None
@@ -351,8 +353,9 @@ class FileStitch:
         cost: dynamic programming over (row, segment)."""
         costs = self.wishes(segments, i1, i2, j1, j2)
         rows = self.new[j1:j2]
-        held = [[content(row, s.use.prefix, self.in_c) for s in segments]
-                for row in rows]
+        at_prefix = {prefix: [content(row, prefix, self.in_c) for row in rows]
+                     for prefix in {s.use.prefix for s in segments}}
+        held = list(zip(*(at_prefix[s.use.prefix] for s in segments)))
         count = len(segments)
         total, back = [0.0] * count, []
         for row in range(len(rows)):

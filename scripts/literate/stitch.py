@@ -9,7 +9,7 @@ import re
 
 from literate.book import Book, Chapter, Fault, reference_in
 from literate.deal import FileStitch
-from literate.tangle import tangle, text_of
+from literate.tangle import tangle
 
 
 class Patch:
@@ -86,34 +86,53 @@ class Patch:
                     grew = True
         return gone
 
+    def touched(self, gone):
+        """The pieces that may change."""
+        touched = {piece for piece, _, _ in self.segments}
+        touched.update(piece for piece, _ in self.references)
+        for old, new in self.names.items():
+            if old != new:
+                touched.update(self.book.chunks[old].pieces)
+                touched.update(piece for piece, _ in self.book.users[old])
+        for name in gone:
+            touched.update(self.book.chunks[name].pieces)
+        return touched
+
     def chapters(self):
-        """The texts of the chapters that change: path -> text, and notes on
-        what a writer should look at."""
-        gone, texts, notes = self.gone(), {}, []
-        for chapter in self.book.chapters:
-            lines = chapter.lines[:]
-            for piece in reversed(chapter.pieces):
-                at = piece.header
-                end = at + 1 + len(piece.lines)
-                if piece.name in gone:
-                    notes.append("{}:{}: ".format(*piece.place())
-                                 + f"<<{piece.name}>> is gone with its fence; "
-                                 "look at the prose around it")
-                    blank = end + 1 < len(lines) and not lines[end + 1]
-                    del lines[at - 1:end + 1 + blank]
-                    continue
-                name = self.names.get(piece.name, piece.name)
-                inner = self.piece_lines(piece)
-                if name != piece.name:
-                    mark = "+=" if piece.extends else "="
-                    lines[at] = f"<<{name}>>{mark}"
-                if inner != piece.lines:
-                    lines[at + 1:end] = inner
-                    self.widen(lines, at - 1, at + 1 + len(inner), inner)
+        """The texts of the chapters that change: path -> text; the pieces
+        that change; and notes on what a writer should look at."""
+        gone, texts, changed, notes = self.gone(), {}, [], []
+        new_lines = {}
+        touched = self.touched(gone)
+        for piece in sorted(touched, key=lambda p: -p.header):
+            lines = new_lines.setdefault(piece.chapter, piece.chapter.lines[:])
+            if self.rewrite(piece, lines, gone, notes):
+                changed.append(piece)
+        for chapter, lines in new_lines.items():
             text = "\n".join(lines)
             if text != chapter.text:
                 texts[chapter.path] = text
-        return texts, notes
+        return texts, changed, notes
+
+    def rewrite(self, piece, lines, gone, notes):
+        """Put a piece's new lines into its chapter's; whether they differ."""
+        at = piece.header
+        end = at + 1 + len(piece.lines)
+        if piece.name in gone:
+            notes.append("{}:{}: ".format(*piece.place())
+                         + f"<<{piece.name}>> is gone with its fence; look at "
+                         "the prose around it")
+            blank = end + 1 < len(lines) and not lines[end + 1]
+            del lines[at - 1:end + 1 + blank]
+            return True
+        name = self.names.get(piece.name, piece.name)
+        inner = self.piece_lines(piece)
+        if name != piece.name:
+            lines[at] = f"<<{name}>>" + ("+=" if piece.extends else "=")
+        if inner != piece.lines:
+            lines[at + 1:end] = inner
+            self.widen(lines, at - 1, at + 1 + len(inner), inner)
+        return name != piece.name or inner != piece.lines
 
     @staticmethod
     def widen(lines, start, end, inner):
@@ -141,55 +160,51 @@ def stitch(book, edited):
                 patch.names.get(new, new) == new):
             raise Fault(*book.chunks[new].pieces[0].place(), f"<<{old}>> "
                         f"cannot be renamed <<{new}>>: there is one already")
-    texts, notes = patch.chapters()
+    texts, pieces, notes = patch.chapters()
     changed = Book([Chapter(c.path, texts[c.path]) if c.path in texts else c
                     for c in book.chapters])
-    verify(book, changed, edited, set(texts))
+    verify(book, changed, edited, pieces)
     return texts, notes, changed
 
 
-def chapters_of(book, root):
-    """The paths of the chapters that a root's file is made of."""
-    paths, seen, todo = set(), set(), [root]
+def files_with(book, pieces):
+    """The names of the roots that any of these pieces is part of."""
+    names, todo = set(), [piece.name for piece in pieces]
     while todo:
-        chunk = todo.pop()
-        if chunk in seen:
-            continue
-        seen.add(chunk)
-        paths.update(piece.chapter.path for piece in chunk.pieces)
-        todo += [child for *_, child in book.references(chunk)]
-    return paths
+        name = todo.pop()
+        if name not in names:
+            names.add(name)
+            todo += [piece.name for piece, _ in book.users.get(name, [])]
+    return {name for name in names if book.chunks[name].is_root}
 
 
-def verify(book, changed, edited, touched):
-    """Raise the first reason why the changed book is not the edited files."""
+def verify(book, changed, edited, pieces):
+    """Raise the first reason why the changed book is not the edited files.
+    Files without a changed piece are what they were."""
     if changed.faults:
         fault = changed.faults[0]
         raise Fault(fault.path, fault.line, "stitched, the book would be "
                     "wrong here: " + fault.message)
-    roots = {root.name: root for root in changed.roots}
-    for root in book.roots:
-        if root.name not in edited and not chapters_of(book, root) & touched:
-            continue
-        want = edited.get(root.name)
+    for name in sorted(files_with(book, pieces) | set(edited)):
+        want = edited.get(name)
         if want is None:
-            want = text_of(tangle(book, root))
-        lines = tangle(changed, roots[root.name])
-        have, rows = [line.text for line in lines], want.split("\n")[:-1]
-        if have == rows:
+            want = tangle(book, book.chunks[name]).text()
+        file = tangle(changed, changed.chunks[name])
+        rows = want.split("\n")[:-1]
+        if file.rows == rows:
             continue
-        k = next((k for k, (a, b) in enumerate(zip(have, rows)) if a != b),
-                 min(len(have), len(rows)))
-        shared = shared_chunk(changed, lines, k)
-        raise Fault(root.name, k + 1, "stitched, the book would not give this "
+        k = next((k for k, (a, b) in enumerate(zip(file.rows, rows))
+                  if a != b), min(len(file.rows), len(rows)))
+        shared = shared_chunk(changed, file, k)
+        raise Fault(name, k + 1, "stitched, the book would not give this "
                     "line" + (f"; <<{shared}>> is used more than once, and "
                               "all its uses must agree" if shared else ""))
 
 
-def shared_chunk(book, lines, k):
-    """The chunk that a file's line shows or names, if it has other uses."""
-    if k >= len(lines):
+def shared_chunk(book, file, row):
+    """The chunk that a file's row shows or names, if it has other uses."""
+    if row >= len(file.rows):
         return None
-    piece = lines[k].piece
-    _, name = piece.references.get(lines[k].k, ("", piece.name))
+    piece, k = file.origin(row)
+    _, name = piece.references.get(k, ("", piece.name))
     return name if len(book.users.get(name, [])) > 1 else None

@@ -1,6 +1,7 @@
 """From chunks to files: each line of a file knows where in the book it is from.
 """
 
+import bisect
 import functools
 
 from literate.book import Fault
@@ -40,39 +41,61 @@ def indented(prefix, line, in_c):
     return prefix + line
 
 
-class Line:
-    """One line of a tangled file and its origin: line k of a piece."""
+class File:
+    """A tangled file: its rows, and where in the book each one is from."""
 
-    __slots__ = ("text", "piece", "k")
+    def __init__(self, path):
+        self.path, self.in_c = path, speaks_c(path)
+        self.rows = []
+        self.starts, self.runs = [], []     # row -> (piece, k) of a run's start
 
-    def __init__(self, text, piece, k):
-        self.text, self.piece, self.k = text, piece, k
+    def add(self, rows, piece, k):
+        self.starts.append(len(self.rows))
+        self.runs.append((piece, k))
+        self.rows += rows
+
+    def add_run(self, prefix, piece, start, end):
+        """The piece's lines from start to end, which hold no reference."""
+        if start == end:
+            return
+        rows = piece.lines[start:end]
+        if prefix:
+            rows = [indented(prefix, row, self.in_c) for row in rows]
+        self.add(rows, piece, start)
+
+    def origin(self, row):
+        """The (piece, k) that a row is from; a title is from its reference."""
+        run = bisect.bisect_right(self.starts, row) - 1
+        piece, k = self.runs[run]
+        return piece, k if k in piece.references else (
+            k + row - self.starts[run])
+
+    def place(self, row):
+        """The book's path and line number of a row."""
+        piece, k = self.origin(row)
+        return piece.place(k)
+
+    def text(self):
+        return "".join([row + "\n" for row in self.rows])
 
 
 def tangle(book, root):
-    """The lines of a root's file. The book has no faults."""
-    in_c = speaks_c(root.name)
-    lines = []
+    """A root's File. The book has no faults."""
+    file = File(root.name)
 
     def expand(chunk, prefix):
         for piece in chunk.pieces:
-            for k, text in enumerate(piece.lines):
-                found = piece.references.get(k)
-                if found is None:
-                    lines.append(Line(indented(prefix, text, in_c), piece, k))
-                    continue
-                if in_c and lines and lines[-1].text.endswith("\\"):
+            start = 0
+            for k, (indent, name) in piece.references.items():
+                file.add_run(prefix, piece, start, k)
+                start = k + 1
+                if file.in_c and file.rows and file.rows[-1].endswith("\\"):
                     raise Fault(*piece.place(k), "a reference cannot follow a "
                                 "continued line: its comment would end it")
-                inner = prefix + found[0]
-                for title in title_comment(found[1], inner, in_c):
-                    lines.append(Line(title, piece, k))
-                expand(book.chunks[found[1]], inner)
+                inner = prefix + indent
+                file.add(title_comment(name, inner, file.in_c), piece, k)
+                expand(book.chunks[name], inner)
+            file.add_run(prefix, piece, start, len(piece.lines))
 
     expand(root, "")
-    return lines
-
-
-def text_of(lines):
-    """A file's text from its tangled lines."""
-    return "".join(line.text + "\n" for line in lines)
+    return file

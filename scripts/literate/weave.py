@@ -8,7 +8,7 @@ import re
 from html import escape
 
 from literate.names import KEYWORDS, TOKEN, TYPES, top_level_names
-from literate.tangle import speaks_c, tangle, text_of
+from literate.tangle import speaks_c, tangle
 
 CONTROL = frozenset("break case continue default do else for goto if return "
                     "switch while".split())
@@ -34,16 +34,16 @@ class Woven:
 
     def find_spans_and_names(self):
         for root in self.book.roots:
-            lines = tangle(self.book, root)
-            for k, line in enumerate(lines, 1):
-                spans = self.spans.setdefault(line.piece, {})
-                first, _ = spans.get(root.name, (k, k))
-                spans[root.name] = (first, k)
+            file = tangle(self.book, root)
+            for row in range(len(file.rows)):
+                spans = self.spans.setdefault(file.origin(row)[0], {})
+                first, _ = spans.get(root.name, (row + 1, 0))
+                spans[root.name] = (first, row + 1)
             if not (root.name.startswith("src/") and speaks_c(root.name)):
                 continue
-            for name in top_level_names(text_of(lines)):
+            for name in top_level_names(file.text()):
                 self.definitions.setdefault(name.text, []).append(
-                    (name, lines[name.row].piece, root.name))
+                    (name, file.origin(name.row)[0], root.name))
 
     def find_uses(self):
         for piece in self.pieces:
