@@ -156,8 +156,8 @@ unsigned char *model_file_finish(model_file *file, size_t *size)
 static const char *const words[] = {
     SPACE,     "a",           "b",         "c",        "d",         "e",
     "h",       "k",           "l",         "o",        "t",         "w",
-    "ab",      "bc",          "he",        "ll",       "lo",        "th",
-    SPACE "a", "ock",         "bl",        SPACE "bl", "the",       SPACE "the",
+    "ab",      "bc",          "he",        "ll",       "bl",        "th",
+    SPACE "a", "ock",         "lo",        SPACE "bl", "the",       SPACE "the",
     "ck",      SPACE "block", "block",     "aa",       SPACE SPACE, "hell",
     "hello",   SPACE "hello", "<unused0>", "bb",       "bbb"};
 

@@ -126,17 +126,16 @@ static fo_status read_flag(const fo_gguf *gguf, const char *key, bool *out,
     return fo_gguf_has(gguf, key) ? fo_gguf_bool(gguf, key, out, error) : FO_OK;
 }
 
-static fo_status read_ids(fo_tokenizer *t, const fo_gguf *gguf,
-                          fo_error *error)
+static fo_status read_ids(fo_tokenizer *t, const fo_gguf *gguf, fo_error *error)
 {
     fo_status status = read_id(t, gguf, "tokenizer.ggml.unknown_token_id", 0,
                                &t->unknown, error);
     if (status == FO_OK)
-        status = read_id(t, gguf, "tokenizer.ggml.bos_token_id", 1, &t->bos,
-                         error);
+        status =
+            read_id(t, gguf, "tokenizer.ggml.bos_token_id", 1, &t->bos, error);
     if (status == FO_OK)
-        status = read_id(t, gguf, "tokenizer.ggml.eos_token_id", 2, &t->eos,
-                         error);
+        status =
+            read_id(t, gguf, "tokenizer.ggml.eos_token_id", 2, &t->eos, error);
     if (status == FO_OK)
         status = read_flag(gguf, "tokenizer.ggml.add_bos_token", &t->wants_bos,
                            error);
@@ -174,9 +173,8 @@ static void mark_takers(fo_tokenizer *t)
 /* Mark the tokens that end a turn. */
 static void mark_stops(fo_tokenizer *t)
 {
-    static const char *const ends[] = {"<|end|>", "<|eot_id|>",
-                                       "<|endoftext|>", "<|end_of_text|>",
-                                       "</s>"};
+    static const char *const ends[] = {"<|end|>", "<|eot_id|>", "<|endoftext|>",
+                                       "<|end_of_text|>", "</s>"};
     if (t->eos >= 0)
         t->tokens[t->eos].is_stop = true;
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
@@ -213,8 +211,7 @@ static fo_status order_special(fo_tokenizer *t, fo_error *error)
     int count = 0;
     for (int id = 0; id < t->V; id++)
         count += is_special(&t->tokens[id]);
-    const token **order =
-        fo_memory_alloc((size_t)count, sizeof *order, error);
+    const token **order = fo_memory_alloc((size_t)count, sizeof *order, error);
     t->special = fo_memory_alloc((size_t)count, sizeof *t->special, error);
     if (order == NULL || t->special == NULL) {
         fo_memory_free(order);
@@ -321,8 +318,7 @@ fo_status fo_tokenizer_decode(const fo_tokenizer *tokenizer, int32_t id,
 {
     *length = 0;
     if (id < 0 || id >= tokenizer->V)
-        return fo_fail(error, FO_ARG, "no token %d among %d", id,
-                       tokenizer->V);
+        return fo_fail(error, FO_ARG, "no token %d among %d", id, tokenizer->V);
     size_t needed =
         spell(tokenizer, &tokenizer->tokens[id], first, buffer, size);
     if (needed > size)

@@ -46,7 +46,8 @@ fo_status fo_tokenizer_encode(const fo_tokenizer *tokenizer, const char *text,
 /* The bytes that token `id` adds to a text, into `buffer`; no zero is added.
  * With `first`, the prefix space that encoding put before the text is dropped.
  * Decoding each id of an encoded text (no special tokens parsed) gives back its
- * bytes exactly. FO_ARG: no such id; FO_LIMIT: `size` is too small, with both
+ * bytes exactly, but for U+2581, which comes back as the space it was taken
+ * for. FO_ARG: no such id; FO_LIMIT: `size` is too small, with both
  * numbers in `error`. fo_tokenizer_longest is always enough. */
 fo_status fo_tokenizer_decode(const fo_tokenizer *tokenizer, int32_t id,
                               bool first, char *buffer, size_t size,

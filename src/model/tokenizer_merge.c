@@ -28,10 +28,10 @@ static size_t character(const unsigned char *s, size_t left)
 }
 
 /* Cut text into characters. */
-static void add_run(merger *m, const char *bytes, uint32_t length, bool fixed)
+static void add_run(merger *m, const char *bytes, uint32_t length)
 {
     int32_t i = m->run_count++;
-    m->runs[i] = (run){(uint32_t)m->size, length, i - 1, i + 1, -1, fixed};
+    m->runs[i] = (run){(uint32_t)m->size, length, i - 1, i + 1, -1};
     memcpy(m->text + m->size, bytes, length);
     m->size += length;
 }
@@ -42,16 +42,16 @@ static void cut(merger *m, const char *text, size_t bytes)
     m->run_count = 0;
     m->heap_count = 0;
     if (m->tokenizer->adds_space)
-        add_run(m, SPACE, SPACE_BYTES, false);
+        add_run(m, SPACE, SPACE_BYTES);
     for (size_t i = 0; i < bytes;) {
         size_t length = character((const unsigned char *)text + i, bytes - i);
+        if (length == 0)
+            length = 1;
         if (text[i] == ' ')
-            add_run(m, SPACE, SPACE_BYTES, false);
+            add_run(m, SPACE, SPACE_BYTES);
         else
-            add_run(m, text + i, length == 0 ? 1 : (uint32_t)length,
-                    length == SPACE_BYTES &&
-                        memcmp(text + i, SPACE, SPACE_BYTES) == 0);
-        i += length == 0 ? 1 : length;
+            add_run(m, text + i, (uint32_t)length);
+        i += length;
     }
     m->runs[m->run_count - 1].next = -1;
 }
@@ -103,7 +103,7 @@ static void consider(merger *m, int32_t left, int32_t right)
         return;
     const run *a = &m->runs[left], *b = &m->runs[right];
     size_t length = (size_t)a->length + b->length;
-    if (a->is_fixed || b->is_fixed || length > m->tokenizer->longest)
+    if (length > m->tokenizer->longest)
         return;
     int32_t id =
         fo_name_table_find(&m->tokenizer->ids, m->text + a->at, length);
@@ -149,8 +149,8 @@ static int32_t run_at(const merger *m, int32_t from, uint32_t at)
 /* The id under which a run may go out as it is, or -1. */
 static int32_t own_id(const merger *m, const run *r)
 {
-    int32_t id = fo_name_table_find(&m->tokenizer->ids, m->text + r->at,
-                                    r->length);
+    int32_t id =
+        fo_name_table_find(&m->tokenizer->ids, m->text + r->at, r->length);
     return can_be_text(m->tokenizer, id) ? id : -1;
 }
 
@@ -177,13 +177,13 @@ static size_t write_run(const merger *m, const run *r, int32_t *ids)
 {
     const fo_tokenizer *t = m->tokenizer;
     const char *text = m->text + r->at;
-    int32_t id = r->id >= 0 || r->is_fixed ? r->id : own_id(m, r);
+    int32_t id = r->id >= 0 ? r->id : own_id(m, r);
     if (id >= 0) {
         ids[0] = id;
         return 1;
     }
-    bool is_space = !r->is_fixed && r->length == SPACE_BYTES &&
-                    memcmp(text, SPACE, SPACE_BYTES) == 0;
+    bool is_space =
+        r->length == SPACE_BYTES && memcmp(text, SPACE, SPACE_BYTES) == 0;
     if (is_space)
         text = " ";
     size_t count = is_space ? 1 : r->length;

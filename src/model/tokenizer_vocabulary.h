@@ -38,7 +38,6 @@ typedef struct run {
     uint32_t at, length; /* bytes of the text; length 0: joined to its left */
     int32_t previous, next; /* -1: none */
     int32_t id;             /* the piece it is, -1: none */
-    bool is_fixed;          /* joins with nothing */
 } run;
 
 /* Two neighbours that could be joined to the piece `id`. */
