@@ -55,30 +55,33 @@ static int32_t id_of(const vocabulary *v, const char *piece)
 }
 
 /* Draw a random text. */
+static const char *const parts[] = {
+    "a",
+    "b",
+    "he",
+    "l",
+    "lo",
+    "block",
+    "the",
+    " ",
+    "  ",
+    "\n",
+    "\xc3\xa9",
+    "\xe2\x82",
+    "\xf0\x9f\xa6\x99",
+    "\xff",
+    "\x80",
+    "\xe2\x82\xac",
+    "\xf0\x9f",
+    "\xed\xa0\x80",
+    "<s>",
+    "<|end|>",
+    "<0x41>",
+    "bbb",
+};
+
 static size_t random_text(uint64_t round, char *text, size_t room)
 {
-    static const char *const parts[] = {"a",
-                                        "b",
-                                        "he",
-                                        "l",
-                                        "lo",
-                                        "block",
-                                        "the",
-                                        " ",
-                                        "  ",
-                                        "\n",
-                                        "\xc3\xa9",
-                                        "\xe2\x82",
-                                        "\xf0\x9f\xa6\x99",
-                                        "\xff",
-                                        "\x80",
-                                        "\xe2\x82\xac",
-                                        "\xf0\x9f",
-                                        "\xed\xa0\x80",
-                                        "<s>",
-                                        "<|end|>",
-                                        "<0x41>",
-                                        "bbb"};
     size_t size = 0, want = round % room;
     for (uint64_t i = 0; size < want; i++) {
         uint32_t words[4];
@@ -485,6 +488,7 @@ static void encodes_a_long_text(void **state)
     close_vocabulary(&v);
 }
 
+/* Match what others wrote. */
 /* Match the real vocabularies. */
 static char *read_whole(const char *folder, const char *name)
 {
