@@ -16,6 +16,7 @@ const fo_backend fo_backend_cpu = {
     .fill = cpu_fill,
     .sync = cpu_sync,
     .workspace_bytes = cpu_workspace_bytes,
+    .attention_contiguous = cpu_attention_contiguous,
     .pool_open = cpu_pool_open,
     .pool_close = cpu_pool_close,
     .pool_view = cpu_pool_view,
@@ -24,5 +25,9 @@ const fo_backend fo_backend_cpu = {
     .pool_share = cpu_pool_share,
     .pool_stats = cpu_pool_stats,
     .pool_check = cpu_pool_check,
+    .kv_write = cpu_kv_write,
+    .kv_copy = cpu_kv_copy,
+    .attention_prefill = cpu_attention_prefill,
+    .attention_decode = cpu_attention_decode,
     .sample = cpu_sample,
 };

@@ -41,6 +41,14 @@ fo_status cpu_sync(fo_device *device, fo_error *error);
 size_t cpu_workspace_bytes(fo_device *device, const fo_workload *workload);
 size_t cpu_linear_workspace(const fo_workload *workload);
 
+fo_status cpu_attention_contiguous(fo_device *device,
+                                   float *out /* (T, H, D) */,
+                                   const float *q /* (T, H, D), q_stride */,
+                                   const fo_kv *kv,
+                                   const fo_attention *attention,
+                                   fo_workspace workspace, fo_error *error);
+size_t cpu_attention_workspace(const fo_workload *workload);
+
 fo_status cpu_pool_open(fo_device *device, const fo_pool_shape *shape,
                         fo_pool **out, fo_error *error);
 void cpu_pool_close(fo_device *device, fo_pool **pool);
@@ -59,6 +67,24 @@ fo_status cpu_pool_stats(fo_device *device, const fo_pool *pool,
                          fo_pool_stats *stats, fo_error *error);
 fo_status cpu_pool_check(fo_device *device, const fo_pool *pool,
                          fo_error *error);
+
+fo_status cpu_kv_write(fo_device *device, const fo_kv *kv,
+                       const float *k /* (T, K, D), stride */,
+                       const float *v /* (T, K, D), stride */, int stride,
+                       const int64_t *slots /* (T) */, int T, fo_error *error);
+fo_status cpu_kv_copy(fo_device *device, const fo_kv *kv,
+                      const int32_t *from /* (n) */, const int32_t *to /* (n) */,
+                      int n, fo_error *error);
+fo_status cpu_attention_prefill(fo_device *device, float *out /* (T, H, D) */,
+                                const float *q /* (T, H, D), q_stride */,
+                                const fo_kv *kv, const fo_block_tables *tables,
+                                const fo_attention *attention,
+                                fo_workspace workspace, fo_error *error);
+fo_status cpu_attention_decode(fo_device *device, float *out /* (N, H, D) */,
+                               const float *q /* (N, H, D), q_stride */,
+                               const fo_kv *kv, const fo_block_tables *tables,
+                               const fo_attention *attention,
+                               fo_workspace workspace, fo_error *error);
 
 /* A token that cannot be drawn is -1: the row holds a NaN, its largest logit is
  * infinite, or its settings are out of range (temperature negative or not

@@ -190,6 +190,7 @@ size_t cpu_workspace_bytes(fo_device *device, const fo_workload *workload)
     size_t largest = 0;
     /* Take the largest workspace any op needs. */
     largest = larger(largest, cpu_linear_workspace(workload));
+    largest = larger(largest, cpu_attention_workspace(workload));
     largest = larger(largest, cpu_sample_workspace(workload));
     return largest;
 }
