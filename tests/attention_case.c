@@ -104,6 +104,7 @@ void attention_case_close(attention_case **c)
     *c = NULL;
 }
 
+/* Tell a case's size and ask its judge. */
 size_t attention_case_values(const attention_case *c)
 {
     return (size_t)c->attention.T * (size_t)c->spec.H * (size_t)c->spec.D;
@@ -151,12 +152,12 @@ static laid_out lay_out(const attention_case *c, const void *k, const void *v,
         .q = guarded_copy(c->device, c->q, (size_t)a->T * row),
         .query_start = guarded_copy(c->device, c->query_start,
                                     ((size_t)a->N + 1) * sizeof(int32_t)),
-        .length = guarded_copy(c->device, c->length,
-                               (size_t)a->N * sizeof(int32_t)),
+        .length =
+            guarded_copy(c->device, c->length, (size_t)a->N * sizeof(int32_t)),
         .k = guarded_copy(c->device, k, pool_bytes),
         .v = guarded_copy(c->device, v, pool_bytes),
-        .out = guarded_open(c->device,
-                            attention_case_values(c) * sizeof(float)),
+        .out =
+            guarded_open(c->device, attention_case_values(c) * sizeof(float)),
         .workspace = guarded_open(
             c->device,
             c->device->backend->workspace_bytes(c->device, &workload)),
@@ -183,8 +184,8 @@ void attention_case_contiguous(const attention_case *c, float *out)
 {
     const attention_spec *s = &c->spec;
     fo_kv kv = {NULL, NULL, s->dtype, s->N, s->K, c->L + 3, s->D};
-    size_t bytes = fo_dtype_bytes(s->dtype, (int64_t)kv.num_blocks * kv.K *
-                                                kv.B * kv.D);
+    size_t bytes =
+        fo_dtype_bytes(s->dtype, (int64_t)kv.num_blocks * kv.K * kv.B * kv.D);
     char *k = fo_memory_alloc(bytes, 1, NULL);
     char *v = fo_memory_alloc(bytes, 1, NULL);
     poison(k, bytes);
@@ -279,8 +280,8 @@ static void call_paged(const attention_case *c, laid_out *l, const fo_kv *kv,
     size_t entries = ((size_t)c->spec.N + 1) * (size_t)p->max_blocks;
     guarded table =
         guarded_copy(c->device, p->table, entries * sizeof *p->table);
-    guarded row = guarded_copy(c->device, p->row,
-                               (size_t)c->spec.N * sizeof *p->row);
+    guarded row =
+        guarded_copy(c->device, p->row, (size_t)c->spec.N * sizeof *p->row);
     fo_block_tables tables = {table.data, p->max_blocks, row.data};
     for (int n = 0; n < c->spec.N; n++)
         prefill |= c->query_start[n + 1] - c->query_start[n] != 1;
@@ -301,8 +302,8 @@ void attention_case_paged(const attention_case *c, uint64_t order, bool prefill,
     const attention_spec *s = &c->spec;
     paging p = deal(c, order);
     fo_kv kv = {NULL, NULL, s->dtype, p.num_blocks, s->K, s->B, s->D};
-    size_t bytes = fo_dtype_bytes(s->dtype, (int64_t)kv.num_blocks * kv.K *
-                                                kv.B * kv.D);
+    size_t bytes =
+        fo_dtype_bytes(s->dtype, (int64_t)kv.num_blocks * kv.K * kv.B * kv.D);
     char *k = fo_memory_alloc(bytes, 1, NULL);
     char *v = fo_memory_alloc(bytes, 1, NULL);
     poison(k, bytes);

@@ -10,6 +10,7 @@
 
 enum { ATTENTION_CASE_SEQUENCES = 8 };
 
+/* Describe a case by a few numbers. */
 typedef struct attention_spec {
     int H, K, D;
     int B; /* of the paged layout */
@@ -18,8 +19,8 @@ typedef struct attention_spec {
     int N;
     int lengths[ATTENTION_CASE_SEQUENCES];
     int queries[ATTENTION_CASE_SEQUENCES]; /* the last ones of each sequence */
-    int padding;   /* NaNs between the rows of q                      */
-    float score;   /* of a query with the key it is aimed at, 0: 12   */
+    int padding; /* NaNs between the rows of q                      */
+    float score; /* of a query with the key it is aimed at, 0: 12   */
     uint64_t seed;
 } attention_spec;
 
@@ -29,12 +30,13 @@ typedef struct attention_case {
     fo_attention attention; /* with arrays in host memory */
     int32_t query_start[ATTENTION_CASE_SEQUENCES + 1];
     int32_t length[ATTENTION_CASE_SEQUENCES];
-    int L;     /* room for tokens in k and v               */
-    float *q;  /* (T, H, D), q_stride                      */
-    float *k;  /* (N, L, K, D), as the cache's type rounds */
-    float *v;  /* (N, L, K, D), the same                   */
+    int L;    /* room for tokens in k and v               */
+    float *q; /* (T, H, D), q_stride                      */
+    float *k; /* (N, L, K, D), as the cache's type rounds */
+    float *v; /* (N, L, K, D), the same                   */
 } attention_case;
 
+/* Declare what a case can do. */
 attention_case *attention_case_open(fo_device *device,
                                     const attention_spec *spec);
 void attention_case_close(attention_case **c);
@@ -51,15 +53,16 @@ void attention_case_contiguous(const attention_case *c,
                                float *out /* (T, H, D) */);
 
 /* Declare the paged side of a case. */
-/* Run a case over blocks that lie in a pool in a shuffled order, another one for
- * each number. attention_decode, unless `prefill` or some sequence has not just
- * one query. Blocks that no query sees have been given back: their table entry
- * is -1. */
+/* Run a case over blocks that lie in a pool in a shuffled order, another one
+ * for each number. attention_decode, unless `prefill` or some sequence has not
+ * just one query. Blocks that no query sees have been given back: their table
+ * entry is -1. */
 void attention_case_paged(const attention_case *c, uint64_t order, bool prefill,
                           float *out /* (T, H, D) */);
 
 /* The queries [first, first + count) of sequence n alone, as if the later
- * tokens had not come yet; no judge can look at it. Borrows from `c`; not to be closed. */
+ * tokens had not come yet; no judge can look at it. Borrows from `c`; not to be
+ * closed. */
 attention_case attention_case_part(const attention_case *c, int n, int first,
                                    int count);
 

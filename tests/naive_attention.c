@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+/* Hold what the judge works on. */
 typedef struct judge {
     double *out;
     const float *q, *k, *v;
@@ -16,8 +17,7 @@ typedef struct judge {
 static const float *row_of(const judge *judge, const float *rows, int n, int j,
                            int head)
 {
-    return rows +
-           (((int64_t)n * judge->L + j) * judge->K + head) * judge->D;
+    return rows + (((int64_t)n * judge->L + j) * judge->K + head) * judge->D;
 }
 
 /* Decide what a query sees, with or without a slip. */
@@ -84,6 +84,7 @@ static void attend(const judge *judge, int n, int64_t token, int h, int p)
         out[d] /= total;
 }
 
+/* Judge a whole batch. */
 void naive_attention(double *out, const float *q, const float *k,
                      const float *v, int L, int K, int D,
                      const fo_attention *attention, naive_slip slip)
@@ -108,17 +109,16 @@ void naive_gather(float *rows, int L, const fo_kv *kv, const void *pool,
         for (int j = 0; j < attention->length[n]; j++) {
             int64_t block = n;
             if (tables)
-                block = tables->table[(int64_t)tables->row[n] *
-                                          tables->max_blocks +
-                                      j / kv->B];
+                block =
+                    tables->table[(int64_t)tables->row[n] * tables->max_blocks +
+                                  j / kv->B];
             for (int h = 0; h < kv->K && block >= 0; h++)
                 for (int d = 0; d < kv->D; d++) {
                     int64_t from =
                         ((block * kv->K + h) * kv->B + j % kv->B) * kv->D + d;
-                    int64_t to =
-                        (((int64_t)n * L + j) * kv->K + h) * kv->D + d;
-                    const char *value = (const char *)pool +
-                                        fo_dtype_bytes(kv->dtype, from);
+                    int64_t to = (((int64_t)n * L + j) * kv->K + h) * kv->D + d;
+                    const char *value =
+                        (const char *)pool + fo_dtype_bytes(kv->dtype, from);
                     fo_dtype_load(kv->dtype, value, rows + to, 1);
                 }
         }

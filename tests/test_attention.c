@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+/* List the shapes and keep a tally. */
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
 static const int head_dims[] = {64, 80, 96, 128, 256};
@@ -43,11 +44,11 @@ static void judge_contiguous(fo_device *device, tally *tally,
     double *want = fo_memory_alloc(n, sizeof *want, NULL);
     attention_case_judge(c, want, NAIVE_RIGHT);
     attention_case_contiguous(c, got);
-    double error = assert_close(got, want, n, TOLERANCE_F32,
-                                "contiguous H %d K %d D %d %s window %d seed %d",
-                                spec->H, spec->K, spec->D,
-                                fo_dtype_info_get(spec->dtype)->name,
-                                spec->window, (int)spec->seed);
+    double error =
+        assert_close(got, want, n, TOLERANCE_F32,
+                     "contiguous H %d K %d D %d %s window %d seed %d", spec->H,
+                     spec->K, spec->D, fo_dtype_info_get(spec->dtype)->name,
+                     spec->window, (int)spec->seed);
     tally->worst = error > tally->worst ? error : tally->worst;
     tally->cases++;
     fo_memory_free(got);
@@ -66,17 +67,16 @@ static void test_B1_decode_agrees_with_the_judge(void **state)
                 for (int w = d + h + t; w < d + h + t + 2; w++)
                     judge_contiguous(
                         *state, &tally,
-                        &(attention_spec){
-                            .H = heads[h].H,
-                            .K = heads[h].K,
-                            .D = head_dims[d],
-                            .dtype = dtypes[t],
-                            .window = windows[w % COUNT(windows)],
-                            .N = 6,
-                            .lengths = {0, 1, 15, 16, 17, 130},
-                            .queries = {1, 1, 1, 1, 1, 1},
-                            .padding = w % 3,
-                            .seed = (uint64_t)tally.cases});
+                        &(attention_spec){.H = heads[h].H,
+                                          .K = heads[h].K,
+                                          .D = head_dims[d],
+                                          .dtype = dtypes[t],
+                                          .window = windows[w % COUNT(windows)],
+                                          .N = 6,
+                                          .lengths = {0, 1, 15, 16, 17, 130},
+                                          .queries = {1, 1, 1, 1, 1, 1},
+                                          .padding = w % 3,
+                                          .seed = (uint64_t)tally.cases});
     print_tally("decode", &tally);
 }
 
@@ -90,20 +90,21 @@ static void test_B1_prefill_agrees_with_the_judge(void **state)
             for (int i = 0; i < 3; i++)
                 judge_contiguous(
                     *state, &tally,
-                    &(attention_spec){
-                        .H = heads[h].H,
-                        .K = heads[h].K,
-                        .D = head_dims[d],
-                        .dtype = dtypes[(d + i) % COUNT(dtypes)],
-                        .window = windows[(d + h + i) % COUNT(windows)],
-                        .N = 6,
-                        .lengths = {0, 1, 15, 65, 70, 150},
-                        .queries = {2, 1, 15, 65, 0, 20},
-                        .padding = i,
-                        .seed = 5000 + (uint64_t)tally.cases});
+                    &(attention_spec){.H = heads[h].H,
+                                      .K = heads[h].K,
+                                      .D = head_dims[d],
+                                      .dtype = dtypes[(d + i) % COUNT(dtypes)],
+                                      .window =
+                                          windows[(d + h + i) % COUNT(windows)],
+                                      .N = 6,
+                                      .lengths = {0, 1, 15, 65, 70, 150},
+                                      .queries = {2, 1, 15, 65, 0, 20},
+                                      .padding = i,
+                                      .seed = 5000 + (uint64_t)tally.cases});
     print_tally("prefill", &tally);
 }
 
+/* Check a thousand keys. */
 static void test_B1_a_thousand_keys(void **state)
 {
     tally tally = {0};
@@ -237,6 +238,7 @@ static void test_B1_senseless_calls_are_refused(void **state)
     }
 }
 
+/* Run the tests of attention over whole sequences. */
 int main(void)
 {
     fo_device *device;

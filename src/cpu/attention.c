@@ -59,8 +59,8 @@ static void attend(const job *job, cpu_attention_rows *rows,
     rows->head = head;
     rows->count = tile->tokens * rows->G;
     begin(job, rows);
-    cpu_attention_span seen = cpu_attention_visible(
-        job->attention, tile->position, tile->tokens);
+    cpu_attention_span seen =
+        cpu_attention_visible(job->attention, tile->position, tile->tokens);
     for (int from = seen.first, to; from < seen.last; from = to) {
         to = (from / cpu_attention_strip + 1) * cpu_attention_strip;
         to = to < seen.last ? to : seen.last;
@@ -225,12 +225,11 @@ fo_status cpu_attention_contiguous(fo_device *device, float *out,
         return status;
     for (int n = 0; n < attention->N; n++)
         if (n >= kv->num_blocks || attention->length[n] > kv->B)
-            return fo_fail_short(error, FO_ARG, (uint64_t)attention->length[n],
-                                 (uint64_t)kv->B,
-                                 "sequence %d of %d tokens in a cache of %d "
-                                 "blocks of %d",
-                                 n, attention->length[n], kv->num_blocks,
-                                 kv->B);
+            return fo_fail_short(
+                error, FO_ARG, (uint64_t)attention->length[n], (uint64_t)kv->B,
+                "sequence %d of %d tokens in a cache of %d "
+                "blocks of %d",
+                n, attention->length[n], kv->num_blocks, kv->B);
     cpu_attention_keys keys = {kv, NULL, own_block};
     return cpu_attention_batch(out, q, &keys, attention, attention->query_start,
                                workspace, error);

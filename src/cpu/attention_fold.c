@@ -41,8 +41,7 @@ static const float *read_strip(const cpu_attention_rows *rows, const char *pool,
         if (count == to - from)
             return run;
         if (run != place)
-            memcpy(place, run,
-                   (size_t)count * (size_t)rows->D * sizeof(float));
+            memcpy(place, run, (size_t)count * (size_t)rows->D * sizeof(float));
     }
     return rows->strip;
 }

@@ -58,6 +58,7 @@ fo_status cpu_attention_prefill(fo_device *device, float *out, const float *q,
                                error);
 }
 
+/* Attend over blocks with one query a sequence. */
 fo_status cpu_attention_decode(fo_device *device, float *out, const float *q,
                                const fo_kv *kv, const fo_block_tables *tables,
                                const fo_attention *attention,
@@ -68,7 +69,8 @@ fo_status cpu_attention_decode(fo_device *device, float *out, const float *q,
     if (status != FO_OK || attention->N == 0)
         return status;
     if (attention->T != attention->N)
-        return fo_fail(error, FO_ARG, "a decode step of %d queries for %d "
+        return fo_fail(error, FO_ARG,
+                       "a decode step of %d queries for %d "
                        "sequences",
                        attention->T, attention->N);
     for (int n = 0; n < attention->N && status == FO_OK; n++)

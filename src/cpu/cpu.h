@@ -73,8 +73,8 @@ fo_status cpu_kv_write(fo_device *device, const fo_kv *kv,
                        const float *v /* (T, K, D), stride */, int stride,
                        const int64_t *slots /* (T) */, int T, fo_error *error);
 fo_status cpu_kv_copy(fo_device *device, const fo_kv *kv,
-                      const int32_t *from /* (n) */, const int32_t *to /* (n) */,
-                      int n, fo_error *error);
+                      const int32_t *from /* (n) */,
+                      const int32_t *to /* (n) */, int n, fo_error *error);
 fo_status cpu_attention_prefill(fo_device *device, float *out /* (T, H, D) */,
                                 const float *q /* (T, H, D), q_stride */,
                                 const fo_kv *kv, const fo_block_tables *tables,

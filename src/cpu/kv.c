@@ -7,8 +7,8 @@
 /* Check the shape of a cache. */
 static fo_status check(const fo_kv *kv, fo_error *error)
 {
-    bool float_type = kv->dtype == FO_F32 || kv->dtype == FO_F16 ||
-                      kv->dtype == FO_BF16;
+    bool float_type =
+        kv->dtype == FO_F32 || kv->dtype == FO_F16 || kv->dtype == FO_BF16;
     if (kv->K <= 0 || kv->B <= 0 || kv->D <= 0 || !float_type)
         return fo_fail(error, FO_ARG,
                        "a cache of %d kv heads, blocks of %d, heads of %d, %s",
