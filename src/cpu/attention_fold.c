@@ -96,15 +96,31 @@ static inline float exponential(float x)
     return x < -87.0f ? 0.0f : power.value;
 }
 
+/* Find the largest of some scores. */
+static float largest(const float *x, int n, float so_far)
+{
+    enum { lanes = 8 };
+    float best[lanes];
+    for (int k = 0; k < lanes; k++)
+        best[k] = so_far;
+    int j = 0;
+    for (; j + lanes <= n; j += lanes)
+        for (int k = 0; k < lanes; k++)
+            best[k] = x[j + k] > best[k] ? x[j + k] : best[k];
+    for (; j < n; j++)
+        best[0] = x[j] > best[0] ? x[j] : best[0];
+    for (int k = 1; k < lanes; k++)
+        best[0] = best[k] > best[0] ? best[k] : best[0];
+    return best[0];
+}
+
 /* Turn the scores of a row into weights. */
 static void weigh(const cpu_attention_rows *rows, int r, int first, int last,
                   int n)
 {
     float *w = rows->weights + (int64_t)r * cpu_attention_strip;
-    float maximum = rows->maximum[r], total = 0;
-#pragma omp simd reduction(max : maximum)
-    for (int j = first; j < last; j++)
-        maximum = w[j] > maximum ? w[j] : maximum;
+    float maximum = largest(w + first, last - first, rows->maximum[r]);
+    float total = 0;
     float base = maximum == -INFINITY ? 0 : maximum;
 #pragma omp simd reduction(+ : total)
     for (int j = first; j < last; j++) {
