@@ -1,3 +1,4 @@
+/* Include what doing nothing takes. */
 #include "null_backend.h"
 
 #include "common/memory.h"
@@ -15,6 +16,7 @@ struct fo_pool {
     uint64_t illegal;
 };
 
+/* Open, close and describe the null device. */
 static fo_status null_open(const fo_device_options *options, fo_device **out,
                            fo_error *error)
 {
@@ -36,6 +38,7 @@ static void null_info(fo_device *device, fo_device_info *info)
     *info = (fo_device_info){.name = "null"};
 }
 
+/* Hand out host memory. */
 static fo_status null_alloc(fo_device *device, size_t bytes, void **out,
                             fo_error *error)
 {
@@ -59,6 +62,7 @@ static void null_unmap(fo_device *device, const void *data)
 {
 }
 
+/* Copy and fill host memory. */
 static fo_status null_copy(fo_device *device, void *to, const void *from,
                            size_t bytes, fo_error *error)
 {
@@ -75,6 +79,7 @@ static fo_status null_fill(fo_device *device, void *to, uint8_t byte,
     return FO_OK;
 }
 
+/* Wait for nothing. */
 static fo_status null_sync(fo_device *device, fo_error *error)
 {
     return FO_OK;
@@ -86,6 +91,7 @@ static size_t null_workspace_bytes(fo_device *device,
     return 0;
 }
 
+/* Write zeros, as many as the shape says. */
 static fo_status zero(void *out, int64_t count, size_t size)
 {
     if (count > 0)
@@ -93,6 +99,7 @@ static fo_status zero(void *out, int64_t count, size_t size)
     return FO_OK;
 }
 
+/* Compute layers of zeros. */
 static fo_status null_embed(fo_device *device, float *out,
                             const int32_t *tokens, const fo_weight *table,
                             int T, fo_error *error)
@@ -120,6 +127,7 @@ static fo_status null_add(fo_device *device, float *out, const float *x,
     return zero(out, n, sizeof *out);
 }
 
+/* Rotate, gate and gather zeros. */
 static fo_status null_rope(fo_device *device, float *x, const fo_rope *rope,
                            fo_error *error)
 {
@@ -143,6 +151,7 @@ static fo_status null_gather_rows(fo_device *device, float *out, const float *x,
     return zero(out, (int64_t)n * C, sizeof *out);
 }
 
+/* Ignore the cache and attend to nothing. */
 static fo_status null_kv_write(fo_device *device, const fo_kv *kv,
                                const float *k, const float *v, int stride,
                                const int64_t *slots, int T, fo_error *error)
@@ -182,6 +191,7 @@ static fo_status null_sample(fo_device *device, int32_t *tokens,
     return zero(tokens, N, sizeof *tokens);
 }
 
+/* Open and close a pool without blocks. */
 static void null_pool_close(fo_device *device, fo_pool **pool)
 {
     if (!*pool)
@@ -216,6 +226,7 @@ static fo_status null_pool_open(fo_device *device, const fo_pool_shape *shape,
     return FO_OK;
 }
 
+/* Refuse every block. */
 static fo_pool_view null_pool_view(fo_device *device, const fo_pool *pool)
 {
     return (fo_pool_view){.table = pool->table,
@@ -239,6 +250,7 @@ static fo_status null_pool_extend(fo_device *device, fo_pool *pool,
     return FO_OK;
 }
 
+/* Count what breaks a rule. */
 static fo_status null_pool_release(fo_device *device, fo_pool *pool,
                                    const fo_pool_keep *keeps, int n,
                                    fo_error *error)
@@ -271,6 +283,7 @@ static fo_status null_pool_check(fo_device *device, const fo_pool *pool,
     return FO_OK;
 }
 
+/* Fill the table of the null device. */
 const fo_backend null_backend = {
     .name = "null",
     .open = null_open,
@@ -309,57 +322,31 @@ const fo_backend null_backend = {
     .pool_check = null_pool_check,
 };
 
-#define SLOT(name)                                                             \
-    {                                                                          \
-#name, offsetof(fo_backend, name)                                      \
-    }
+/* List the required slots. */
+/* clang-format off */
+#define REQUIRED_SLOTS(X) \
+    X(name) X(open) X(close) X(info) X(alloc) X(free) X(map) X(unmap) \
+    X(upload) X(download) X(copy) X(fill) X(sync) X(workspace_bytes) \
+    X(embed) X(rmsnorm) X(linear) X(add) X(rope) X(silu_mul) \
+    X(gather_rows) X(kv_write) X(kv_copy) X(attention_prefill) \
+    X(attention_decode) X(attention_contiguous) X(sample) X(pool_open) \
+    X(pool_close) X(pool_view) X(pool_extend) X(pool_release) \
+    X(pool_share) X(pool_stats) X(pool_check)
+#define ENTRY(slot) {#slot, offsetof(fo_backend, slot)},
+
+/* clang-format on */
 
 static const struct {
     const char *name;
     size_t offset;
-} required[] = {
-    SLOT(name),
-    SLOT(open),
-    SLOT(close),
-    SLOT(info),
-    SLOT(alloc),
-    SLOT(free),
-    SLOT(map),
-    SLOT(unmap),
-    SLOT(upload),
-    SLOT(download),
-    SLOT(copy),
-    SLOT(fill),
-    SLOT(sync),
-    SLOT(workspace_bytes),
-    SLOT(embed),
-    SLOT(rmsnorm),
-    SLOT(linear),
-    SLOT(add),
-    SLOT(rope),
-    SLOT(silu_mul),
-    SLOT(gather_rows),
-    SLOT(kv_write),
-    SLOT(kv_copy),
-    SLOT(attention_prefill),
-    SLOT(attention_decode),
-    SLOT(attention_contiguous),
-    SLOT(sample),
-    SLOT(pool_open),
-    SLOT(pool_close),
-    SLOT(pool_view),
-    SLOT(pool_extend),
-    SLOT(pool_release),
-    SLOT(pool_share),
-    SLOT(pool_stats),
-    SLOT(pool_check),
-};
+} required[] = {REQUIRED_SLOTS(ENTRY)};
 
 enum { REQUIRED = sizeof required / sizeof required[0], OPTIONAL = 3 };
 
 _Static_assert(sizeof(fo_backend) == (REQUIRED + OPTIONAL) * sizeof(void *),
                "a new slot belongs in the list above");
 
+/* Find the first missing slot. */
 const char *backend_missing_slot(const fo_backend *backend)
 {
     static const char null[sizeof(void *)];

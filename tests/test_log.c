@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+/* Read back what was logged. */
 /* What the calls of `speak` leave in the log, line by line. */
 static char *logged(fo_log_level level, void (*speak)(void))
 {
@@ -30,6 +31,7 @@ static void speak_once(void)
     fo_log_write(FO_LOG_WARNING, "pool.full", fields, 2);
 }
 
+/* Write one event as one JSON object. */
 static void a_line_is_one_json_object(void **state)
 {
     (void)state;
@@ -48,6 +50,7 @@ static void a_line_is_one_json_object(void **state)
     free(text);
 }
 
+/* Speak at every level. */
 static void speak_at_every_level(void)
 {
     for (int level = FO_LOG_ERROR; level <= FO_LOG_DEBUG; level++)
@@ -73,6 +76,7 @@ static void only_grave_enough_lines_are_written(void **state)
     speak_at_every_level();
 }
 
+/* Speak from several threads. */
 static void *chatter(void *unused)
 {
     (void)unused;
@@ -92,6 +96,7 @@ static void speak_from_threads(void)
         pthread_join(threads[i], NULL);
 }
 
+/* Keep the lines of threads apart. */
 static void lines_of_threads_do_not_mix(void **state)
 {
     (void)state;

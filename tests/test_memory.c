@@ -18,6 +18,7 @@ static uint64_t requests(void)
     return fo_memory_usage_get(FO_MEMORY_HOST).requests;
 }
 
+/* Count every byte and every request. */
 static void every_byte_is_counted(void **state)
 {
     (void)state;
@@ -35,6 +36,7 @@ static void every_byte_is_counted(void **state)
     assert_int_equal(requests(), calls + 2);
 }
 
+/* Hand out zeroed and aligned memory. */
 static void memory_comes_zeroed_and_aligned(void **state)
 {
     (void)state;
@@ -49,6 +51,7 @@ static void memory_comes_zeroed_and_aligned(void **state)
     }
 }
 
+/* Keep what fits when resizing. */
 static void resizing_keeps_what_fits_and_zeroes_the_rest(void **state)
 {
     (void)state;
@@ -65,6 +68,7 @@ static void resizing_keeps_what_fits_and_zeroes_the_rest(void **state)
     fo_memory_free(data);
 }
 
+/* Let the third request fail, and no other. */
 static void the_planted_request_fails_and_no_other(void **state)
 {
     (void)state;
@@ -88,6 +92,7 @@ static void the_planted_request_fails_and_no_other(void **state)
     assert_int_equal(held(), bytes);
 }
 
+/* Refuse sizes that cannot be. */
 static void an_impossible_size_is_refused(void **state)
 {
     (void)state;
@@ -101,6 +106,7 @@ static void an_impossible_size_is_refused(void **state)
     assert_int_equal(held(), bytes);
 }
 
+/* Count device bytes apart. */
 static void device_bytes_are_counted_apart(void **state)
 {
     (void)state;
@@ -114,6 +120,7 @@ static void device_bytes_are_counted_apart(void **state)
     assert_int_equal(fo_memory_usage_get(FO_MEMORY_DEVICE).bytes, device);
 }
 
+/* Churn memory in several threads. */
 enum { THREADS = 4, ROUNDS = 5000 };
 
 static void *churn(void *refused)
@@ -126,6 +133,7 @@ static void *churn(void *refused)
     return NULL;
 }
 
+/* Count exactly in many threads. */
 static void many_threads_leave_exact_counts(void **state)
 {
     (void)state;

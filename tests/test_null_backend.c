@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+/* Fill every slot, and notice an empty one. */
 static void every_required_slot_is_filled(void **state)
 {
     (void)state;
@@ -27,6 +28,7 @@ static void an_empty_slot_is_found(void **state)
     assert_string_equal(backend_missing_slot(&broken), "pool_check");
 }
 
+/* Open a null device for a test. */
 static fo_device *open_device(void)
 {
     fo_device_options options = {0};
@@ -36,6 +38,7 @@ static fo_device *open_device(void)
     return device;
 }
 
+/* Open a device, run an op, and leave nothing behind. */
 static void a_device_opens_works_and_closes(void **state)
 {
     (void)state;
@@ -59,6 +62,7 @@ static void a_device_opens_works_and_closes(void **state)
     assert_int_equal(fo_memory_usage_get(FO_MEMORY_HOST).bytes, before);
 }
 
+/* Do nothing for a count of zero. */
 static void a_count_of_zero_touches_nothing(void **state)
 {
     (void)state;
@@ -75,6 +79,7 @@ static void a_count_of_zero_touches_nothing(void **state)
     null_backend.close(&device);
 }
 
+/* Catch a write past a buffer. */
 static void a_write_past_a_buffer_is_caught(void **state)
 {
     (void)state;
@@ -96,6 +101,7 @@ static void a_write_past_a_buffer_is_caught(void **state)
     null_backend.close(&device);
 }
 
+/* Refuse blocks from an empty pool. */
 static void a_pool_without_blocks_refuses(void **state)
 {
     (void)state;

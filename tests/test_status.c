@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+/* Carry the numbers and the place of a failure. */
 static fo_status refuse(fo_error *error)
 {
     return fo_fail_short(error, FO_LIMIT, 4097, 4096,
@@ -27,12 +28,14 @@ static void an_error_carries_its_numbers(void **state)
     assert_true(error.line > 0);
 }
 
+/* Say every message in one line, and name every status. */
 static void nobody_need_listen(void **state)
 {
     (void)state;
     assert_int_equal(refuse(NULL), FO_LIMIT);
 }
 
+/* Quote a message within itself, and tame strange bytes. */
 static void a_message_may_quote_itself(void **state)
 {
     (void)state;
@@ -55,6 +58,7 @@ static void a_message_is_one_short_line(void **state)
     assert_int_equal(strlen(error.message), sizeof error.message - 1);
 }
 
+/* Give every status a name of its own. */
 static void every_status_has_a_name_of_its_own(void **state)
 {
     (void)state;

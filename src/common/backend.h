@@ -217,6 +217,7 @@ typedef struct fo_pool_stats {
 struct fo_backend {
     const char *name; /* "cpu", "sim", "cuda" */
 
+    /* Give a device its life and its memory. */
     /* Life. `close` nulls the pointer; everything allocated must be freed. */
     fo_status (*open)(const fo_device_options *options, fo_device **out,
                       fo_error *error);
@@ -241,6 +242,7 @@ struct fo_backend {
     fo_status (*fill)(fo_device *device, void *to, uint8_t byte, size_t bytes,
                       fo_error *error);
 
+    /* Give a device its time. */
     /* Time. `download` waits for its own bytes; `sync` for everything. The
      * graph slots are optional: null where a device has no graphs. */
     fo_status (*sync)(fo_device *device, fo_error *error);
@@ -250,6 +252,7 @@ struct fo_backend {
 
     size_t (*workspace_bytes)(fo_device *device, const fo_workload *workload);
 
+    /* Compute the parts of a layer. */
     /* Ops of a layer. */
     fo_status (*embed)(fo_device *device, float *out /* (T, C) */,
                        const int32_t *tokens /* (T) */,
@@ -276,6 +279,7 @@ struct fo_backend {
                              const int32_t *rows /* (n) */, int n, int C,
                              fo_error *error);
 
+    /* Write to the cache and attend over it. */
     /* The cache. A slot of -1 writes nothing; so does a pair with a -1. */
     fo_status (*kv_write)(fo_device *device, const fo_kv *kv,
                           const float *k /* (T, K, D), stride */,
@@ -300,6 +304,7 @@ struct fo_backend {
                                   const fo_block_tables *tables,
                                   const fo_attention *attention,
                                   fo_workspace workspace, fo_error *error);
+    /* Choose a contiguous baseline and the next token. */
     /* The baseline without a table: `kv` holds one block a sequence, in order,
      * so num_blocks = N and B is the length reserved for each. */
     fo_status (*attention_contiguous)(fo_device *device,
@@ -314,6 +319,7 @@ struct fo_backend {
                         const fo_sampling *sampling /* (N) */, int N, int V,
                         fo_workspace workspace, fo_error *error);
 
+    /* Hand out blocks and take them back. */
     /* The pool. Requests and grants lie in device memory; a grant refused is no
      * error of the call. `stats` and `check` wait. `check` returns FO_DEVICE
      * with the first broken invariant in the message. */

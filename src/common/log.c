@@ -20,6 +20,7 @@ static const char *const level_names[] = {
 };
 
 /* Words that need no escaping in JSON. */
+/* Insist on words that JSON need not escape. */
 static int is_plain(const char *word)
 {
     return *word &&
@@ -34,6 +35,7 @@ void fo_log_open(FILE *stream, fo_log_level level)
     pthread_mutex_unlock(&sink.lock);
 }
 
+/* Write one line. */
 static void write_line(FILE *stream, fo_log_level level, const char *event,
                        const fo_log_field *fields, int count)
 {
@@ -50,6 +52,7 @@ static void write_line(FILE *stream, fo_log_level level, const char *event,
     fflush(stream);
 }
 
+/* Write if the level is grave enough. */
 void fo_log_write(fo_log_level level, const char *event,
                   const fo_log_field *fields, int count)
 {

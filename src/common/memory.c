@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Put a header before each allocation. */
 enum { ALIGNMENT = 64 };
 
 #define MARK UINT64_C(0x466f6c696f6d656d) /* "Foliomem" */
@@ -25,6 +26,7 @@ static struct {
 
 static _Atomic uint64_t countdown;
 
+/* Refuse the request that a test chose. */
 static bool planted_failure(void)
 {
     uint64_t left = atomic_load(&countdown);
@@ -34,6 +36,7 @@ static bool planted_failure(void)
     return left == 1;
 }
 
+/* Count bytes and their peak. */
 static void add_bytes(fo_memory_kind kind, uint64_t bytes)
 {
     uint64_t now = atomic_fetch_add(&kinds[kind].bytes, bytes) + bytes;
@@ -43,6 +46,7 @@ static void add_bytes(fo_memory_kind kind, uint64_t bytes)
     }
 }
 
+/* Charge an account, and discharge it. */
 fo_status fo_memory_charge(fo_memory_kind kind, uint64_t bytes, fo_error *error)
 {
     atomic_fetch_add(&kinds[kind].requests, 1);
@@ -61,6 +65,7 @@ void fo_memory_discharge(fo_memory_kind kind, uint64_t bytes)
     (void)before;
 }
 
+/* Ask how much memory the machine has left. */
 static uint64_t available_bytes(void)
 {
     long pages = sysconf(_SC_AVPHYS_PAGES);
@@ -68,6 +73,7 @@ static uint64_t available_bytes(void)
     return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
 }
 
+/* Find the header of an allocation. */
 static header *header_of(void *pointer)
 {
     header *h = (header *)((char *)pointer - ALIGNMENT);
@@ -75,6 +81,7 @@ static header *header_of(void *pointer)
     return h;
 }
 
+/* Allocate zeroed and aligned memory. */
 void *fo_memory_alloc(size_t count, size_t size, fo_error *error)
 {
     size_t bytes, raw_bytes;
@@ -100,6 +107,7 @@ void *fo_memory_alloc(size_t count, size_t size, fo_error *error)
     return pointer;
 }
 
+/* Resize an allocation. */
 void *fo_memory_resize(void *pointer, size_t count, size_t size,
                        fo_error *error)
 {
@@ -112,6 +120,7 @@ void *fo_memory_resize(void *pointer, size_t count, size_t size,
     return grown;
 }
 
+/* Give an allocation back. */
 void fo_memory_free(void *pointer)
 {
     if (!pointer)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Name each status. */
 const char *fo_status_name(fo_status status)
 {
     switch (status) {
@@ -32,6 +33,7 @@ const char *fo_status_name(fo_status status)
     return "unknown status";
 }
 
+/* Fill the caller's error. */
 fo_status fo_error_set(fo_error *error, fo_status status, uint64_t required,
                        uint64_t available, const char *file, int line,
                        const char *format, ...)
