@@ -41,6 +41,38 @@ fo_status cpu_sync(fo_device *device, fo_error *error);
 size_t cpu_workspace_bytes(fo_device *device, const fo_workload *workload);
 size_t cpu_linear_workspace(const fo_workload *workload);
 
+/* Up to cpu_linear_streamed tokens the weights stream once, and each output is
+ * the same bits for any T; beyond, tiles of weights go through sgemm.
+ * FO_ARG: quantised rows that are no whole blocks, a workspace too small. */
+enum { cpu_linear_streamed = 32 };
+fo_status cpu_linear(fo_device *device, float *out /* (T, R) */,
+                     const float *x /* (T, C) */, const fo_weight *weight,
+                     int T, fo_workspace workspace, fo_error *error);
+
+/* FO_ARG: a token outside the table, or rows that are no whole blocks. */
+fo_status cpu_embed(fo_device *device, float *out /* (T, C) */,
+                    const int32_t *tokens /* (T) */,
+                    const fo_weight *table /* (V, C) */, int T,
+                    fo_error *error);
+fo_status cpu_rmsnorm(fo_device *device, float *out /* (T, C) */,
+                      const float *x /* (T, C) */,
+                      const float *weight /* (C) */, int T, int C,
+                      float epsilon, fo_error *error);
+fo_status cpu_add(fo_device *device, float *out /* (n), may be x or y */,
+                  const float *x /* (n) */, const float *y /* (n) */, int64_t n,
+                  fo_error *error);
+fo_status cpu_silu_mul(fo_device *device, float *out /* (T, F) */,
+                       const float *gate /* (T, F), stride */,
+                       const float *up /* (T, F), stride */, int T, int F,
+                       int stride, fo_error *error);
+fo_status cpu_gather_rows(fo_device *device, float *out /* (n, C) */,
+                          const float *x /* (T, C) */,
+                          const int32_t *rows /* (n) */, int n, int C,
+                          fo_error *error);
+/* FO_ARG: rotary odd or beyond D, a stride shorter than a token. */
+fo_status cpu_rope(fo_device *device, float *x /* (T, heads, D) */,
+                   const fo_rope *rope, fo_error *error);
+
 fo_status cpu_attention_contiguous(fo_device *device,
                                    float *out /* (T, H, D) */,
                                    const float *q /* (T, H, D), q_stride */,

@@ -1,0 +1,266 @@
+#include "compare.h"
+#include "cpu/cpu.h"
+#include "cpu/lanes.h"
+#include "inputs.h"
+#include "naive_layers.h"
+
+#include <math.h>
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+/* Make a linear layer to test. */
+static const fo_dtype types[] = {FO_F32, FO_F16, FO_BF16, FO_Q8_0, FO_Q4_0};
+
+typedef struct layer {
+    fo_device *device;
+    guarded weights, x; /* (R, C) in `weight.dtype`, (T, C) */
+    fo_weight weight;
+    float *host_x;
+    int T;
+} layer;
+
+static void *room(size_t bytes)
+{
+    void *data = malloc(bytes + 1);
+    assert_non_null(data);
+    return data;
+}
+
+static layer layer_open(fo_device *device, fo_dtype dtype, int T, int R, int C)
+{
+    size_t n = (size_t)R * (size_t)C, m = (size_t)T * (size_t)C;
+    float *values = room(n * sizeof(float));
+    fill_normal(values, n, 5, (uint64_t)dtype);
+    for (size_t i = 0; i < n; i++)
+        values[i] /= sqrtf((float)C);
+    size_t bytes = fo_dtype_bytes(dtype, (int64_t)n);
+    char *stored = room(bytes);
+    fo_dtype_store(dtype, values, stored, (int64_t)n);
+    layer l = {device,
+               guarded_copy(device, stored, bytes),
+               {0},
+               {0},
+               room(m * sizeof(float)),
+               T};
+    fill_normal(l.host_x, m, 6, (uint64_t)C);
+    l.x = guarded_copy(device, l.host_x, m * sizeof(float));
+    l.weight = (fo_weight){l.weights.data, dtype, R, C};
+    free(values);
+    free(stored);
+    return l;
+}
+
+static void layer_close(layer *l)
+{
+    guarded_close(&l->weights);
+    guarded_close(&l->x);
+    free(l->host_x);
+}
+
+/* Run a linear layer on the device. */
+/* Outputs of tokens first to first + T; the caller frees them. */
+static float *run(const layer *l, int first, int T)
+{
+    fo_device *device = l->device;
+    int R = l->weight.R, C = l->weight.C;
+    size_t bytes = (size_t)T * (size_t)R * sizeof(float);
+    fo_workload workload = {.max_tokens = T, .max_rows = R, .max_columns = C};
+    guarded out = guarded_open(device, bytes);
+    guarded space = guarded_open(
+        device, device->backend->workspace_bytes(device, &workload));
+    fo_workspace workspace = {space.data, space.bytes};
+    fo_error error;
+    assert_int_equal(device->backend->linear(device, out.data,
+                                             (float *)l->x.data + first * C,
+                                             &l->weight, T, workspace, &error),
+                     FO_OK);
+    assert_int_equal(device->backend->sync(device, &error), FO_OK);
+    float *host = room(bytes);
+    guarded_read(&out, host);
+    guarded_close(&out);
+    guarded_close(&space);
+    return host;
+}
+
+/* Judge linear over types and shapes. */
+static double judge(fo_device *device, fo_dtype dtype, int T, int R, int C)
+{
+    layer l = layer_open(device, dtype, T, R, C);
+    size_t n = (size_t)T * (size_t)R;
+    double *want = room(n * sizeof *want);
+    naive_linear(want, l.host_x, &l.weight, T);
+    float *got = run(&l, 0, T);
+    double worst =
+        assert_close(got, want, n, TOLERANCE_F32, "linear %s T=%d R=%d C=%d",
+                     fo_dtype_info_get(dtype)->name, T, R, C);
+    free(got);
+    free(want);
+    layer_close(&l);
+    return worst;
+}
+
+static void test_linear_grid(void **state)
+{
+    (void)state;
+    static const int tokens[] = {1, 2, 3, 4, 5, 7, 31, 32, 33, 64, 100, 512};
+    static const int shapes[][2] = {{1, 32},   {3, 64},    {4, 96},
+                                    {33, 160}, {130, 256}, {257, 352}};
+    fo_device *device;
+    assert_int_equal(fo_backend_cpu.open(NULL, &device, NULL), FO_OK);
+    int cases = 0;
+    double worst = 0;
+    for (int d = 0; d < 5; d++)
+        for (int t = 0; t < 12; t++)
+            for (int s = 0; s < 6; s++) {
+                int T = tokens[t], R = shapes[s][0], C = shapes[s][1];
+                worst = fmax(worst, judge(device, types[d], T, R, C));
+                if (d < 3)
+                    worst = fmax(worst, judge(device, types[d], T, R, C - 9));
+                cases += d < 3 ? 2 : 1;
+            }
+    printf("linear: %d cases, worst error %.2g\n", cases, worst);
+    assert_true(cases > 0);
+    fo_backend_cpu.close(&device);
+}
+
+static void test_linear_judge_sees_a_swap(void **state)
+{
+    (void)state;
+    fo_device *device;
+    assert_int_equal(fo_backend_cpu.open(NULL, &device, NULL), FO_OK);
+    layer l = layer_open(device, FO_Q4_0, 2, 8, 64);
+    double want[16];
+    naive_linear(want, l.host_x, &l.weight, 2);
+    float *got = run(&l, 0, 2), kept = got[3];
+    assert_true(
+        compare_arrays("linear", got, want, 16, TOLERANCE_F32, NULL, 0));
+    got[3] = got[4];
+    got[4] = kept;
+    assert_false(
+        compare_arrays("swapped", got, want, 16, TOLERANCE_F32, NULL, 0));
+    free(got);
+    layer_close(&l);
+    fo_backend_cpu.close(&device);
+}
+
+/* Ask whether a token's result depends on its company. */
+static void test_linear_alone_or_together(void **state)
+{
+    (void)state;
+    enum { R = 70, C = 288 };
+    fo_device *device;
+    assert_int_equal(fo_backend_cpu.open(NULL, &device, NULL), FO_OK);
+    for (int d = 0; d < 5; d++) {
+        layer l = layer_open(device, types[d], cpu_linear_streamed, R, C);
+        float *together = run(&l, 0, l.T);
+        for (int t = 0; t < l.T; t++)
+            for (int T = 1; T <= 5 && t + T <= l.T; T++) {
+                float *alone = run(&l, t, T);
+                assert_same_bits(alone, together + t * R, (size_t)(T * R),
+                                 "%d tokens from %d on", T, t);
+                free(alone);
+            }
+        free(together);
+        layer_close(&l);
+    }
+    fo_backend_cpu.close(&device);
+}
+
+/* Ask whether it depends on the number of threads. */
+static void test_linear_threads(void **state)
+{
+    (void)state;
+    static const int tokens[] = {1, 7, 33, 300};
+    enum { R = 300, C = 544 };
+    fo_device *device;
+    assert_int_equal(fo_backend_cpu.open(NULL, &device, NULL), FO_OK);
+    int threads = omp_get_max_threads();
+    for (int d = 0; d < 5; d++)
+        for (int t = 0; t < 4; t++) {
+            layer l = layer_open(device, types[d], tokens[t], R, C);
+            omp_set_num_threads(1);
+            float *one = run(&l, 0, l.T);
+            for (int n = 2; n <= 5; n++) {
+                omp_set_num_threads(n);
+                float *many = run(&l, 0, l.T);
+                assert_same_bits(many, one, (size_t)(l.T * R), "%d threads", n);
+                free(many);
+            }
+            free(one);
+            layer_close(&l);
+        }
+    omp_set_num_threads(threads);
+    fo_backend_cpu.close(&device);
+}
+
+/* Refuse what linear cannot do. */
+static void test_linear_refusals(void **state)
+{
+    (void)state;
+    fo_device *device;
+    fo_error error;
+    assert_int_equal(fo_backend_cpu.open(NULL, &device, NULL), FO_OK);
+    layer l = layer_open(device, FO_F16, 64, 8, 64);
+    guarded out = guarded_open(device, 64 * 8 * sizeof(float));
+    fo_workspace none = {0};
+    fo_weight ragged = {l.weights.data, FO_Q8_0, 4, 33};
+    assert_int_equal(device->backend->linear(device, out.data, l.x.data,
+                                             &l.weight, 64, none, &error),
+                     FO_ARG);
+    assert_true(error.required > error.available);
+    assert_int_equal(device->backend->linear(device, out.data, l.x.data,
+                                             &ragged, 1, none, &error),
+                     FO_ARG);
+    assert_int_equal(device->backend->linear(device, out.data, l.x.data,
+                                             &l.weight, 0, none, &error),
+                     FO_OK);
+    float host[64 * 8];
+    guarded_read(&out, host);
+    for (int i = 0; i < 64 * 8; i++)
+        assert_true(isnan(host[i]));
+    guarded_close(&out);
+    layer_close(&l);
+    fo_backend_cpu.close(&device);
+}
+
+/* Unpack every half as storage does. */
+static void test_unpack_halves(void **state)
+{
+    (void)state;
+    static uint16_t half[65536];
+    static float got[65536], want[65536];
+    for (int i = 0; i < 65536; i++)
+        half[i] = (uint16_t)i;
+    const fo_dtype both[] = {FO_F16, FO_BF16};
+    for (int d = 0; d < 2; d++) {
+        fo_dtype_load(both[d], half, want, 65536);
+        for (int c = 0; c < 65536; c += LANES) {
+            lanes v = lanes_unpack(both[d], (const char *)half, c);
+            memcpy(got + c, &v, sizeof v);
+        }
+        for (int i = 0; i < 65536; i++)
+            if (isnan(want[i]))
+                assert_true(isnan(got[i]));
+            else
+                assert_memory_equal(&got[i], &want[i], sizeof(float));
+    }
+}
+
+/* List the tests of linear. */
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_linear_grid),
+        cmocka_unit_test(test_linear_judge_sees_a_swap),
+        cmocka_unit_test(test_linear_alone_or_together),
+        cmocka_unit_test(test_linear_threads),
+        cmocka_unit_test(test_linear_refusals),
+        cmocka_unit_test(test_unpack_halves),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
