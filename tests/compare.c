@@ -11,6 +11,7 @@
 
 enum { LINE = 512 };
 
+/* Compare an array with its reference. */
 static fo_comparison compare_all(const float *got, const double *want, size_t n,
                                  fo_tolerance tolerance)
 {
@@ -28,6 +29,7 @@ bool compare_arrays(const char *label, const float *got, const double *want,
     return fo_comparison_verdict(&c, label, report, report_size);
 }
 
+/* Fail the test unless the verdict is good. */
 static double require(const fo_comparison *c, const char *label,
                       const char *file, int line)
 {
@@ -39,6 +41,7 @@ static double require(const fo_comparison *c, const char *label,
     return c->worst_error;
 }
 
+/* Assert closeness to a float64 reference. */
 double assert_close_at(const char *file, int line, const float *got,
                        const double *want, size_t n, fo_tolerance tolerance,
                        const char *label, ...)
@@ -52,6 +55,7 @@ double assert_close_at(const char *file, int line, const float *got,
     return require(&c, text, file, line);
 }
 
+/* Assert closeness of two float32 arrays. */
 double assert_close_floats_at(const char *file, int line, const float *got,
                               const float *want, size_t n,
                               fo_tolerance tolerance, const char *label, ...)
@@ -67,6 +71,7 @@ double assert_close_floats_at(const char *file, int line, const float *got,
     return require(&c, text, file, line);
 }
 
+/* Assert equality of every bit. */
 void assert_same_bits_at(const char *file, int line, const float *got,
                          const float *want, size_t n, const char *label, ...)
 {

@@ -12,6 +12,7 @@
 
 enum { GUARD = 64, GUARD_BYTE = 0xa5 };
 
+/* Fill with uniform numbers. */
 void fill_uniform(float *x, size_t n, float low, float high, uint64_t seed,
                   uint64_t stream)
 {
@@ -20,6 +21,7 @@ void fill_uniform(float *x, size_t n, float low, float high, uint64_t seed,
                        ((double)high - low) * fo_rng_uniform(seed, stream, i));
 }
 
+/* Add twelve words into a normal number. */
 static float normal(uint64_t seed, uint64_t stream, uint64_t index)
 {
     uint64_t sum = 0;
@@ -38,6 +40,7 @@ void fill_normal(float *x, size_t n, uint64_t seed, uint64_t stream)
         x[i] = normal(seed, stream, i);
 }
 
+/* Fill rows of values that do not cancel. */
 void fill_values(float *v, size_t rows, size_t D, uint64_t seed,
                  uint64_t stream)
 {
@@ -49,6 +52,7 @@ void fill_values(float *v, size_t rows, size_t D, uint64_t seed,
     }
 }
 
+/* Aim a query at a key. */
 void aim_query(float *q, const float *key, size_t D, float score)
 {
     double square = 0;
@@ -58,12 +62,14 @@ void aim_query(float *q, const float *key, size_t D, float score)
         q[d] = (float)(score * sqrt((double)D) / square * key[d]);
 }
 
+/* Poison memory. */
 void poison(void *data, size_t bytes)
 {
     if (bytes > 0)
         memset(data, 0xff, bytes);
 }
 
+/* Lay a buffer between two guards. */
 static void require(fo_status status, const fo_error *error)
 {
     if (status != FO_OK)
@@ -85,6 +91,7 @@ guarded guarded_open(fo_device *device, size_t bytes)
     return g;
 }
 
+/* Fill a guarded buffer and read it. */
 guarded guarded_copy(fo_device *device, const void *host, size_t bytes)
 {
     guarded g = guarded_open(device, bytes);
@@ -102,6 +109,7 @@ void guarded_read(const guarded *g, void *host)
             &error);
 }
 
+/* Look at the guards. */
 bool guarded_intact(const guarded *g)
 {
     const char *sides[2] = {g->whole, (const char *)g->data + g->bytes};
@@ -118,6 +126,7 @@ bool guarded_intact(const guarded *g)
     return true;
 }
 
+/* Close a buffer and insist on its guards. */
 void guarded_close(guarded *g)
 {
     bool intact = guarded_intact(g);

@@ -15,6 +15,7 @@ enum { N = 5 };
 static const float good[N] = {1, -2, 3, -4, 5};
 static const double truth[N] = {1, -2, 3, -4, 5};
 
+/* Ask whether a comparison passes, and whether a lie is caught. */
 static bool passes(const float *got, const double *want, size_t n)
 {
     return compare_arrays("test", got, want, n, TOLERANCE_F32, NULL, 0);
@@ -33,6 +34,7 @@ static bool catches(float value)
     return true;
 }
 
+/* Catch each planted fault. */
 static void planted_faults_are_caught(void **state)
 {
     (void)state;
@@ -46,6 +48,7 @@ static void planted_faults_are_caught(void **state)
     assert_true(catches(1.0001f));
 }
 
+/* Demand a finite reference. */
 static void a_reference_must_be_finite(void **state)
 {
     (void)state;
@@ -62,6 +65,7 @@ static void a_reference_must_be_finite(void **state)
     }
 }
 
+/* Fail when nothing was compared. */
 static void nothing_compared_is_a_failure(void **state)
 {
     (void)state;
@@ -71,6 +75,7 @@ static void nothing_compared_is_a_failure(void **state)
     assert_non_null(strstr(report, "nothing was compared"));
 }
 
+/* Let zeros pass for zeros alone. */
 static void zeros_pass_only_for_zeros(void **state)
 {
     (void)state;
@@ -81,6 +86,7 @@ static void zeros_pass_only_for_zeros(void **state)
     assert_false(passes(zeros, truth, N));
 }
 
+/* Refuse a tolerance that accepts zeros. */
 static void a_tolerance_that_accepts_zeros_is_refused(void **state)
 {
     (void)state;
@@ -93,6 +99,7 @@ static void a_tolerance_that_accepts_zeros_is_refused(void **state)
     assert_true(passes(got, want, N));
 }
 
+/* Place the edge of the tolerance inside. */
 static void the_edge_of_a_tolerance_is_inside(void **state)
 {
     (void)state;
@@ -114,6 +121,7 @@ static void the_edge_of_a_tolerance_is_inside(void **state)
         compare_arrays("exact", got, want, 1, (fo_tolerance){0, 0}, NULL, 0));
 }
 
+/* Name the worst pair in the report. */
 static void the_report_names_the_worst(void **state)
 {
     (void)state;
@@ -126,6 +134,7 @@ static void the_report_names_the_worst(void **state)
     assert_non_null(strstr(report, "worst at 3: got -40, want -4,"));
 }
 
+/* Rank a NaN above every number. */
 static void a_nan_is_worse_than_any_number(void **state)
 {
     (void)state;
@@ -138,6 +147,7 @@ static void a_nan_is_worse_than_any_number(void **state)
     assert_true(isinf(c.worst_error));
 }
 
+/* Return the largest error of a passing comparison. */
 static void assert_close_returns_the_largest_error(void **state)
 {
     (void)state;
@@ -148,6 +158,7 @@ static void assert_close_returns_the_largest_error(void **state)
     assert_same_bits(good, good, N, "same");
 }
 
+/* Watch the planted tests fail. */
 static void close_fails(void **state)
 {
     (void)state;

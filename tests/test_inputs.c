@@ -23,6 +23,7 @@ static double mean_of(const float *values, size_t n)
     return sum / (double)n;
 }
 
+/* Give the same bits for the same seed. */
 static void the_same_seed_gives_the_same_bits(void **state)
 {
     (void)state;
@@ -37,6 +38,7 @@ static void the_same_seed_gives_the_same_bits(void **state)
     assert_memory_not_equal(x, y, sizeof x);
 }
 
+/* Keep the promised distributions. */
 static void inputs_have_the_shape_they_promise(void **state)
 {
     (void)state;
@@ -51,6 +53,7 @@ static void inputs_have_the_shape_they_promise(void **state)
     assert_true(fabs(mean_of(y, MANY) - 1) < 0.1);
 }
 
+/* Keep rows of values apart and away from zero. */
 static void rows_of_values_differ_and_do_not_cancel(void **state)
 {
     (void)state;
@@ -66,6 +69,7 @@ static void rows_of_values_differ_and_do_not_cancel(void **state)
     assert_true(most < 1.65 && most > 1.3);
 }
 
+/* Find the key that a query was aimed at. */
 static void an_aimed_query_finds_its_key(void **state)
 {
     (void)state;
@@ -84,6 +88,7 @@ static void an_aimed_query_finds_its_key(void **state)
     }
 }
 
+/* Show that poison is a NaN in every type. */
 static void poison_is_a_nan_in_every_type(void **state)
 {
     (void)state;
@@ -100,6 +105,7 @@ static void poison_is_a_nan_in_every_type(void **state)
     poison(NULL, 0);
 }
 
+/* Set off a guard at the end of a test. */
 static void a_guard_goes_off_at_the_end_of_a_test(void **state)
 {
     (void)state;

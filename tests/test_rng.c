@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+/* Know the published blocks. */
 static const struct {
     uint64_t counter, stream, seed;
     uint32_t words[4];
@@ -22,6 +23,7 @@ static const struct {
      {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
 };
 
+/* Compute the published blocks. */
 static void the_published_vectors_come_out(void **state)
 {
     (void)state;
@@ -34,6 +36,7 @@ static void the_published_vectors_come_out(void **state)
     }
 }
 
+/* Take the top 24 bits for a draw. */
 static void a_draw_is_the_top_24_bits(void **state)
 {
     (void)state;
@@ -42,6 +45,7 @@ static void a_draw_is_the_top_24_bits(void **state)
                 0x408f27p-24f);
 }
 
+/* Spread the draws evenly. */
 static void draws_are_spread_evenly(void **state)
 {
     (void)state;
@@ -61,6 +65,7 @@ static void draws_are_spread_evenly(void **state)
     assert_true(sum / DRAWS > 0.495 && sum / DRAWS < 0.505);
 }
 
+/* Tell streams and seeds apart. */
 static void streams_and_seeds_differ(void **state)
 {
     (void)state;

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
+/* Begin a comparison. */
 fo_comparison fo_comparison_begin(fo_tolerance tolerance)
 {
     return (fo_comparison){
@@ -13,6 +14,7 @@ fo_comparison fo_comparison_begin(fo_tolerance tolerance)
     };
 }
 
+/* Measure a pair in units of what is allowed. */
 static double excess_of(double got, double want, double allowed)
 {
     double error = fabs(got - want);
@@ -23,6 +25,7 @@ static double excess_of(double got, double want, double allowed)
     return allowed > 0 ? fmax(error / allowed, nextafter(1, 2)) : INFINITY;
 }
 
+/* Add a pair to a comparison. */
 void fo_comparison_add(fo_comparison *c, double got, double want)
 {
     double allowed = c->tolerance.absolute + c->tolerance.relative * fabs(want);
@@ -45,6 +48,7 @@ void fo_comparison_add(fo_comparison *c, double got, double want)
     c->count++;
 }
 
+/* Give a verdict and its reasons. */
 bool fo_comparison_verdict(const fo_comparison *c, const char *label,
                            char *report, size_t report_size)
 {

@@ -1,5 +1,6 @@
 #include "common/rng.h"
 
+/* Multiply two words into two. */
 static void multiply(uint32_t a, uint32_t b, uint32_t *high, uint32_t *low)
 {
     uint64_t product = (uint64_t)a * b;
@@ -7,6 +8,7 @@ static void multiply(uint32_t a, uint32_t b, uint32_t *high, uint32_t *low)
     *low = (uint32_t)product;
 }
 
+/* Run ten rounds over a block. */
 void fo_rng_block(uint64_t seed, uint64_t stream, uint64_t counter,
                   uint32_t words[4])
 {
@@ -28,6 +30,7 @@ void fo_rng_block(uint64_t seed, uint64_t stream, uint64_t counter,
         words[i] = x[i];
 }
 
+/* Draw one number. */
 float fo_rng_uniform(uint64_t seed, uint64_t stream, uint64_t counter)
 {
     uint32_t words[4];
