@@ -198,10 +198,17 @@ static void test_A6_every_block_size(void **state)
 }
 
 /* Test ids that crowd one bucket. */
+enum { most = 50, ids = 200 };
+
+/* Ids below and above zero, many of which differ in their upper bits alone. */
+static int64_t spread(int id)
+{
+    return (id - ids / 2) * (id % 2 ? INT64_C(1) << 40 : 8);
+}
+
 static void test_A5_ids_come_and_go(void **state)
 {
     (void)state;
-    enum { most = 50, ids = 200 };
     fixture f = fixture_open(256, 4, most, 8);
     int32_t lengths[ids] = {0}; /* 0: unknown */
     int known = 0, refused = 0;
@@ -209,8 +216,7 @@ static void test_A5_ids_come_and_go(void **state)
         uint32_t words[4];
         fo_rng_block(5, 5, i, words);
         int id = (int)(words[0] % ids);
-        /* Ids that differ in their upper bits alone share a bucket often. */
-        int64_t sequence = ((int64_t)id - ids / 2) << (id % 2 ? 40 : 3);
+        int64_t sequence = spread(id);
         if (lengths[id]) {
             assert_int_equal(
                 fo_block_manager_free_sequence(f.m, sequence, NULL), FO_OK);
@@ -227,8 +233,7 @@ static void test_A5_ids_come_and_go(void **state)
         }
         /* Ask for every id. */
         for (int k = 0; k < ids; k++) {
-            int64_t other = ((int64_t)k - ids / 2) << (k % 2 ? 40 : 3);
-            assert_int_equal(fo_block_table_length(f.table, other),
+            assert_int_equal(fo_block_table_length(f.table, spread(k)),
                              lengths[k] ? lengths[k] : -1);
         }
     }
