@@ -174,6 +174,12 @@ class Tangling(unittest.TestCase):
     def test_small_book(self):
         self.assertEqual(files_of(book_of(SMALL)), {"src/a.c": SMALL_C})
 
+    def test_the_small_book_of_chapter_one(self):
+        page = (HOME / "book/01-reading-and-lit.md").read_text()
+        small, file = re.search(r"````markdown\n(.*?)^````\n.*?^```c\n(.*?)^```",
+                                page, re.S | re.M).groups()
+        self.assertEqual(self.only(small), file)
+
     def test_lines_know_their_origin(self):
         lines = SMALL.split("\n")
         book = book_of(SMALL)

@@ -34,9 +34,16 @@ def run(command, text=""):
 
 
 def pandoc(markdown, prefix, mathematics):
-    html = run(["pandoc", "--from=markdown-smart", "--to=html5", mathematics,
+    html = run(["pandoc", "--from=markdown", "--to=html5", mathematics,
                 f"--id-prefix={prefix}", "--wrap=preserve"], markdown)
     return re.sub(r"<table.*?</table>", r'<div class="table">\g<0></div>',
+                  html, flags=re.S)
+
+
+def glue(html):
+    """Keep a formula in a line together with the mark that follows it."""
+    return re.sub(r'(<math display="inline".*?</math>|<img class="math inline"'
+                  r"[^>]*>)([.,;:!?)’”]+)", r'<span class="glue">\1\2</span>',
                   html, flags=re.S)
 
 
@@ -66,16 +73,18 @@ class Publication:
         for figure in sorted((self.home / "book/figures").glob("*.svg")):
             (self.target / "figures").mkdir(exist_ok=True)
             shutil.copy(figure, self.target / "figures")
-        self.check_figures()
+        self.check_links()
         self.make_pages()
         self.make_pdf()
 
-    def check_figures(self):
+    def check_links(self):
         for chapter in self.book.chapters:
             for k, line in enumerate(chapter.lines, 1):
-                for path in re.findall(r"!\[[^]]*\]\(([^)\s]+)\)", line):
+                for kind, path in re.findall(
+                        r"(!?)\[[^]]*\]\((figures/[^)\s]+|\d[\w-]*\.md)", line):
                     if not (self.home / "book" / path).is_file():
-                        raise Fault(chapter.path, k, f"no figure {path}")
+                        what = "figure" if kind else "chapter"
+                        raise Fault(chapter.path, k, f"no {what} {path}")
 
     def convert(self, woven, mathematics):
         """Each chapter's HTML, two at a time, in order."""
@@ -94,7 +103,8 @@ class Publication:
     def make_pages(self):
         print(f"lit book: {len(self.chapters)} chapters as HTML", flush=True)
         woven = Woven(self.book, self.page_name)
-        bodies = self.convert(woven, "--mathml")
+        bodies = {chapter: glue(body) for chapter, body
+                  in self.convert(woven, "--mathml").items()}
         shutil.copy(self.style / "screen.css", self.target / "style.css")
         pages = [(self.page_name(c), f"{chapter_number(c)}. "
                   + chapter_title(c), chapter_number(c)) for c in self.chapters]
@@ -247,7 +257,7 @@ class Publication:
                     f'src="data:image/svg+xml;base64,{data}">')
 
         for chapter in bodies:
-            bodies[chapter] = MATH.sub(image, bodies[chapter])
+            bodies[chapter] = glue(MATH.sub(image, bodies[chapter]))
         return Path(answer["fonts"]).as_uri()
 
     def place_of(self, tex):

@@ -42,6 +42,8 @@ class Woven:
             if not (root.name.startswith("src/") and speaks_c(root.name)):
                 continue
             for name in top_level_names(file.text()):
+                if not root.name.endswith((".h", ".cuh")):
+                    name.is_static |= name.kind in ("type", "macro", "constant")
                 self.definitions.setdefault(name.text, []).append(
                     (name, file.origin(name.row)[0], root.name))
 
