@@ -103,9 +103,12 @@ VERBS = ("is|are|holds?|maps?|keeps?|gives?|reads?|writes?|takes?|means?|has|"
          "stores?|counts?|names?|tells?|says?|returns?|stands?|turns?|makes?")
 
 
-def pairs_from_prose(documents):
-    """Questions made from paragraphs that open by saying what a thing is."""
-    pairs = []
+def pairs_from_prose(documents, written):
+    """Questions made from paragraphs that open by saying what a thing is.
+
+    A question has one answer: a written one, or the first that is found.
+    """
+    answers = dict(written)
     for paragraph in (p for d in documents for p in d):
         parts = sentences(paragraph)
         match = re.match(r"(A|An|The) ([a-z][a-z -]{2,28}?) (%s) " % VERBS,
@@ -114,9 +117,9 @@ def pairs_from_prose(documents):
             continue
         thing = "%s %s" % (match.group(1).lower(), match.group(2))
         answer = " ".join(parts[:2])
-        pairs.append(("What is %s?" % thing, answer))
-        pairs.append(("Tell me about %s." % thing, answer))
-    return pairs
+        answers.setdefault("What is %s?" % thing, answer)
+        answers.setdefault("Tell me about %s." % thing, answer)
+    return list(answers.items())[len(dict(written)):]
 
 
 # ---- the vocabulary ------------------------------------------------------
@@ -220,8 +223,8 @@ class Transformer:
 class Batches:
     """Rows of LENGTH + 1 tokens drawn from prose and from dialogues."""
 
-    def __init__(self, encoder, documents, pairs, seed):
-        self.encoder, self.pairs = encoder, pairs
+    def __init__(self, encoder, documents, written, made, seed):
+        self.encoder, self.written, self.made = encoder, written, made
         self.draw = random.Random(seed)
         self.starts = []  # every sentence, with what follows it
         for d in documents:
@@ -240,9 +243,11 @@ class Batches:
         return ids
 
     def dialogue(self):
-        turns = self.draw.sample(self.pairs, self.draw.randint(1, 3))
-        text = "".join("<|user|>\n%s<|end|>\n<|assistant|>\n%s<|end|>\n" % turn
-                       for turn in turns)
+        text = ""
+        for _ in range(self.draw.randint(1, 3)):
+            pairs = self.written if self.draw.random() < 0.5 else self.made
+            text += ("<|user|>\n%s<|end|>\n<|assistant|>\n%s<|end|>\n"
+                     % self.draw.choice(pairs or self.written))
         return self.encoder.encode(text, bos=True)
 
     def batch(self, rows):
@@ -250,8 +255,8 @@ class Batches:
         for _ in range(rows):
             ids = []
             while len(ids) < LENGTH + 1:
-                ids += self.dialogue() if self.draw.random() < 0.25 \
-                    else self.prose()
+                talk = self.written and self.draw.random() < 0.4
+                ids += self.dialogue() if talk else self.prose()
             out.append(ids[:LENGTH + 1])
         return torch.tensor(out)
 
@@ -371,11 +376,11 @@ def main():
     parser.add_argument("--text", nargs="+",
                         help="Markdown to learn from (default: the book and "
                         "scripts/tiny_corpus.md)")
-    parser.add_argument("--steps", type=int, default=1600)
-    parser.add_argument("--rows", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("-o", "--output",
                         default=os.path.join(ROOT, "golden/folio-tiny.gguf"))
     args = parser.parse_args()
@@ -383,25 +388,24 @@ def main():
 
     paths = args.text or sorted(glob.glob(ROOT + "/book/*.md")) + [
         ROOT + "/scripts/tiny_corpus.md"]
-    documents, pairs = read_corpus(paths)
-    pairs += pairs_from_prose(documents)
+    documents, written = read_corpus(paths)
+    made = pairs_from_prose(documents, written)
     held = [p for d in documents for p in d[12::25]]
     documents = [[p for i, p in enumerate(d) if i % 25 != 12]
                  for d in documents]
     words = sum(len(p.split()) for d in documents for p in d)
-    print("%d texts, %d words, %d questions; %d paragraphs held out" % (
-        len(documents), words, len(pairs), len(held)))
+    print("%d texts, %d words, %d + %d questions; %d paragraphs held out" % (
+        len(documents), words, len(written), len(made), len(held)))
 
-    spm = train_pieces(documents, pairs)
+    spm = train_pieces(documents, written + made)
     stem = os.path.splitext(args.output)[0]
     with open(stem + ".model", "wb") as f:
         f.write(spm)
     processor = sentencepiece.SentencePieceProcessor(model_proto=spm)
     encoder = Encoder(processor, IDS)
-    batches = Batches(encoder, documents, pairs, args.seed)
-    rows = Batches(encoder, [[p] for p in held], pairs, args.seed)
-    rows.dialogue = rows.prose
-    held_rows = rows.batch(4)
+    batches = Batches(encoder, documents, written, made, args.seed)
+    unseen = Batches(encoder, [[p] for p in held], [], [], args.seed)
+    held_rows = unseen.batch(4)
 
     model = Transformer(PIECES + len(ADDED), args.seed)
     print("%d parameters, %d steps of %d x %d tokens" % (
