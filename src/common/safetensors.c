@@ -342,3 +342,17 @@ const char *fo_safetensors_metadata(const fo_safetensors *file, const char *key)
         json_object_get(file->header, FO_SAFETENSORS_METADATA);
     return json_string_value(json_object_get(metadata, key));
 }
+
+bool fo_safetensors_metadata_at(const fo_safetensors *file, int index,
+                                fo_metadata *out)
+{
+    json_t *metadata = json_object_get(file->header, FO_SAFETENSORS_METADATA);
+    void *entry = json_object_iter(metadata);
+    for (int i = 0; entry != NULL && i < index; i++)
+        entry = json_object_iter_next(metadata, entry);
+    if (entry == NULL)
+        return false;
+    out->key = json_object_iter_key(entry);
+    out->value = json_string_value(json_object_iter_value(entry));
+    return true;
+}

@@ -65,6 +65,11 @@ typedef struct fo_metadata {
     const char *value;
 } fo_metadata;
 
+/* Entry `index` of __metadata__ in the file's order, owned by the file; false
+ * past the last one. */
+bool fo_safetensors_metadata_at(const fo_safetensors *file, int index,
+                                fo_metadata *out);
+
 /* Write a whole file, beside `path` first and then in its place: on failure
  * `path` is as it was. FO_IO, FO_NOMEM, and FO_ARG for a name used twice or not
  * UTF-8, bytes that are not shape x type, or an order that would leave a tensor

@@ -177,6 +177,8 @@ static void mark_stops(fo_tokenizer *t)
                                        "<|end_of_text|>", "</s>"};
     if (t->eos >= 0)
         t->tokens[t->eos].is_stop = true;
+    if (t->end_of_turn >= 0)
+        t->tokens[t->end_of_turn].is_stop = true;
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (special(t, ends[i]) >= 0)
             t->tokens[special(t, ends[i])].is_stop = true;

@@ -20,7 +20,8 @@ struct fo_tokenizer {
     int V;
     token *tokens; /* (V) */
     fo_name_table ids;
-    int32_t bos, eos, unknown; /* -1: none */
+    int32_t bos, eos, unknown; /* -1: none                          */
+    int32_t end_of_turn;       /* as the file names it; -1: it does not */
     bool wants_bos;            /* a text begins with BOS             */
     bool adds_space;           /* a text begins with a space         */
     bool has_unused;
