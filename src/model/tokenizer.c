@@ -137,6 +137,9 @@ static fo_status read_ids(fo_tokenizer *t, const fo_gguf *gguf, fo_error *error)
         status =
             read_id(t, gguf, "tokenizer.ggml.eos_token_id", 2, &t->eos, error);
     if (status == FO_OK)
+        status = read_id(t, gguf, "tokenizer.ggml.eot_token_id", -1,
+                         &t->end_of_turn, error);
+    if (status == FO_OK)
         status = read_flag(gguf, "tokenizer.ggml.add_bos_token", &t->wants_bos,
                            error);
     if (status == FO_OK)
