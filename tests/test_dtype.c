@@ -19,6 +19,7 @@ static uint32_t bits_of(float value)
     return bits;
 }
 
+/* Read a binary16 by its definition. */
 /* binary16 by its definition: a sign, five bits of exponent, ten of fraction.
  */
 static double f16_by_definition(uint16_t half)
@@ -32,6 +33,7 @@ static double f16_by_definition(uint16_t half)
     return sign * ldexp(1024 + fraction, exponent - 25);
 }
 
+/* Check every binary16 against the definition. */
 static void every_f16_has_the_value_of_its_definition(void **state)
 {
     (void)state;
@@ -45,6 +47,7 @@ static void every_f16_has_the_value_of_its_definition(void **state)
     }
 }
 
+/* Send every pattern on a round trip. */
 static void every_pattern_makes_a_round_trip(void **state)
 {
     (void)state;
@@ -70,6 +73,7 @@ static const half_type f16 = {fo_f32_from_f16, fo_f16_from_f32, 0x7c00, 65536};
 static const half_type bf16 = {fo_f32_from_bf16, fo_bf16_from_f32, 0x7f80,
                                0x1p128};
 
+/* Round every middle to the even neighbour. */
 /* Between neighbours, the middle goes to the even one, all else to the near. */
 static void check_rounding(const half_type *type)
 {
@@ -94,6 +98,7 @@ static void halves_round_to_nearest_even(void **state)
     check_rounding(&bf16);
 }
 
+/* Keep the ends of the range. */
 static void the_ends_of_the_range_are_kept(void **state)
 {
     (void)state;
@@ -111,6 +116,7 @@ static void the_ends_of_the_range_are_kept(void **state)
     assert_true(isnan(fo_f32_from_bf16(fo_bf16_from_f32(-NAN))));
 }
 
+/* Demand equal bits from rows and single values. */
 /* The wide paths against single values, at every offset from a wide step. */
 static void rows_and_single_values_agree_on_every_bit(void **state)
 {
@@ -136,6 +142,7 @@ static void rows_and_single_values_agree_on_every_bit(void **state)
         }
 }
 
+/* Read a Q8_0 block written by hand. */
 static void q8_0_matches_a_block_by_hand(void **state)
 {
     (void)state;
@@ -152,6 +159,7 @@ static void q8_0_matches_a_block_by_hand(void **state)
     assert_memory_equal(stored, block, sizeof block);
 }
 
+/* Read a Q4_0 block written by hand. */
 static void q4_0_matches_a_block_by_hand(void **state)
 {
     (void)state;
@@ -169,6 +177,7 @@ static void q4_0_matches_a_block_by_hand(void **state)
     assert_memory_equal(stored, block, sizeof block);
 }
 
+/* Stay within half a step of the truth. */
 /* Every stored value is within half a step of the scale that was stored, save
  * where Q4_0 must cut off the side that its range does not reach. */
 static void quantised_values_lie_within_half_a_step(void **state)
@@ -193,6 +202,7 @@ static void quantised_values_lie_within_half_a_step(void **state)
     }
 }
 
+/* Keep blocks of extremes sound. */
 static void blocks_of_extremes_stay_sound(void **state)
 {
     (void)state;
@@ -217,6 +227,7 @@ static void blocks_of_extremes_stay_sound(void **state)
     }
 }
 
+/* Read every scale of a block. */
 /* All 65,536 scales with all values, against the format's own words. */
 static void every_scale_of_a_block_is_read(void **state)
 {
@@ -242,6 +253,7 @@ static void every_scale_of_a_block_is_read(void **state)
     }
 }
 
+/* Spell the types and measure them. */
 static void types_know_their_names_and_sizes(void **state)
 {
     (void)state;

@@ -9,6 +9,7 @@
 #include <immintrin.h>
 #endif
 
+/* Describe the blocks as structs. */
 enum { BLOCK = 32 };
 
 typedef struct q8_0 {
@@ -23,6 +24,7 @@ typedef struct q4_0 {
 
 _Static_assert(sizeof(q8_0) == 34 && sizeof(q4_0) == 18, "as files have it");
 
+/* Know the size of every type. */
 static const fo_dtype_info infos[FO_DTYPE_COUNT] = {
     [FO_F32] = {"f32", 1, 4},        [FO_F16] = {"f16", 1, 2},
     [FO_BF16] = {"bf16", 1, 2},      [FO_Q8_0] = {"q8_0", BLOCK, 34},
@@ -51,6 +53,7 @@ size_t fo_dtype_bytes(fo_dtype dtype, int64_t n)
     return (size_t)(n / info->block_values) * (size_t)info->block_bytes;
 }
 
+/* See a float as bits, and bits as a float. */
 static inline uint32_t bits_of(float value)
 {
     uint32_t bits;
@@ -65,6 +68,7 @@ static inline float float_of(uint32_t bits)
     return value;
 }
 
+/* Widen a binary16 without a branch. */
 static inline float widen_f16(uint16_t half)
 {
     uint32_t shifted = (uint32_t)(half & 0x7fff) << 13;
@@ -77,6 +81,7 @@ static inline float widen_f16(uint16_t half)
     return float_of(bits | (uint32_t)(half & 0x8000) << 16);
 }
 
+/* Narrow to a binary16 without a branch. */
 static inline uint16_t narrow_f16(float value)
 {
     uint32_t sign = bits_of(value) & 0x80000000u;
@@ -91,6 +96,7 @@ static inline uint16_t narrow_f16(float value)
     return (uint16_t)(half | sign >> 16);
 }
 
+/* Widen and narrow a bfloat16. */
 static inline float widen_bf16(uint16_t half)
 {
     return float_of((uint32_t)half << 16);
@@ -124,6 +130,7 @@ uint16_t fo_bf16_from_f32(float value)
     return narrow_bf16(value);
 }
 
+/* Load rows of 16-bit numbers. */
 static void load_f16(const uint16_t *restrict from, float *restrict to,
                      int64_t n)
 {
@@ -146,6 +153,7 @@ static void load_bf16(const uint16_t *restrict from, float *restrict to,
 }
 
 #ifdef WIDE
+/* Load sixteen scaled bytes at once. */
 static inline void scale_16(__m128i value, __m256 scale, float *to)
 {
     __m256i low = _mm256_cvtepi8_epi32(value);
@@ -154,6 +162,7 @@ static inline void scale_16(__m128i value, __m256 scale, float *to)
     _mm256_storeu_ps(to + 8, _mm256_mul_ps(_mm256_cvtepi32_ps(high), scale));
 }
 
+/* Load quantised blocks with wide instructions. */
 static inline void load_block_q8_0(const q8_0 *from, float *to)
 {
     __m256 scale = _mm256_set1_ps(_cvtsh_ss(from->scale));
@@ -173,6 +182,7 @@ static inline void load_block_q4_0(const q4_0 *from, float *to)
     scale_16(_mm_sub_epi8(high, eight), scale, to + BLOCK / 2);
 }
 #else
+/* Load quantised blocks portably. */
 static inline void load_block_q8_0(const q8_0 *from, float *to)
 {
     float scale = widen_f16(from->scale);
@@ -190,6 +200,7 @@ static inline void load_block_q4_0(const q4_0 *from, float *to)
 }
 #endif
 
+/* Load rows of quantised blocks. */
 static void load_q8_0(const q8_0 *restrict from, float *restrict to, int64_t n)
 {
     for (int64_t b = 0; b < n / BLOCK; b++)
@@ -202,6 +213,7 @@ static void load_q4_0(const q4_0 *restrict from, float *restrict to, int64_t n)
         load_block_q4_0(from + b, to + b * BLOCK);
 }
 
+/* Load a row of any type. */
 void fo_dtype_load(fo_dtype dtype, const void *from, float *to, int64_t n)
 {
     assert(n % fo_dtype_info_get(dtype)->block_values == 0);
@@ -227,6 +239,7 @@ void fo_dtype_load(fo_dtype dtype, const void *from, float *to, int64_t n)
     }
 }
 
+/* Choose the scale of a block. */
 static uint16_t scale_of_block(const float *from, float divisor)
 {
     float peak = 0;
@@ -240,6 +253,7 @@ static uint16_t scale_of_block(const float *from, float divisor)
     return (half & 0x7fff) < 0x7c00 ? half : (half & 0x8000) | 0x7bff;
 }
 
+/* Round a value to whole steps of a scale. */
 static int quantise(float value, float scale, int low, int high)
 {
     if (!(fabsf(scale) > 0))
@@ -248,6 +262,7 @@ static int quantise(float value, float scale, int low, int high)
     return steps < (float)low ? low : steps > (float)high ? high : (int)steps;
 }
 
+/* Store quantised blocks. */
 static void store_q8_0(const float *restrict from, q8_0 *restrict to, int64_t n)
 {
     for (int64_t b = 0; b < n / BLOCK; b++) {
@@ -272,6 +287,7 @@ static void store_q4_0(const float *restrict from, q4_0 *restrict to, int64_t n)
     }
 }
 
+/* Store a row of any type. */
 void fo_dtype_store(fo_dtype dtype, const float *from, void *to, int64_t n)
 {
     assert(n % fo_dtype_info_get(dtype)->block_values == 0);

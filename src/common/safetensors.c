@@ -20,6 +20,7 @@ enum {
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "files are little endian and are read in place");
 
+/* Hold an open file. */
 struct fo_safetensors {
     void *map; /* null when the caller holds the bytes */
     size_t map_bytes;
@@ -28,6 +29,7 @@ struct fo_safetensors {
     fo_safetensor *tensors;
 };
 
+/* Name the types of the format. */
 const char *fo_safetensors_type(fo_dtype dtype)
 {
     static const char *const names[FO_DTYPE_COUNT] = {
@@ -37,6 +39,7 @@ const char *fo_safetensors_type(fo_dtype dtype)
     return names[dtype];
 }
 
+/* Read the type of a tensor. */
 static fo_status read_type(const char *name, const json_t *entry,
                            fo_safetensor *tensor, fo_error *error)
 {
@@ -54,6 +57,7 @@ static fo_status read_type(const char *name, const json_t *entry,
                    type);
 }
 
+/* Read a count. */
 static bool read_count(const json_t *number, uint64_t *out)
 {
     if (!json_is_integer(number) || json_integer_value(number) < 0)
@@ -62,6 +66,7 @@ static bool read_count(const json_t *number, uint64_t *out)
     return true;
 }
 
+/* Read the shape of a tensor. */
 static fo_status read_shape(const char *name, const json_t *entry,
                             fo_safetensor *tensor, fo_error *error)
 {
@@ -84,6 +89,7 @@ static fo_status read_shape(const char *name, const json_t *entry,
     return FO_OK;
 }
 
+/* Count the bytes of a shape. */
 bool fo_safetensor_bytes(const fo_safetensor *tensor, uint64_t *out)
 {
     int64_t bytes = fo_dtype_info_get(tensor->dtype)->block_bytes;
@@ -96,6 +102,7 @@ bool fo_safetensor_bytes(const fo_safetensor *tensor, uint64_t *out)
     return fits || empty;
 }
 
+/* Read the place of a tensor. */
 static fo_status read_offsets(const char *name, const json_t *entry,
                               const char *data, uint64_t data_bytes,
                               fo_safetensor *tensor, fo_error *error)
@@ -125,6 +132,7 @@ static fo_status read_offsets(const char *name, const json_t *entry,
     return FO_OK;
 }
 
+/* Read one tensor. */
 static fo_status read_tensor(const char *name, const json_t *entry,
                              const char *data, uint64_t data_bytes,
                              fo_safetensor *tensor, fo_error *error)
@@ -140,6 +148,7 @@ static fo_status read_tensor(const char *name, const json_t *entry,
     return status;
 }
 
+/* Sort tensors by their place. */
 static int by_address(const void *left, const void *right)
 {
     const fo_safetensor *a = *(const fo_safetensor *const *)left;
@@ -150,6 +159,7 @@ static int by_address(const void *left, const void *right)
     return (a->bytes > b->bytes) - (a->bytes < b->bytes);
 }
 
+/* Check that tensors cover the data. */
 static fo_status check_tiling(const fo_safetensors *file, const char *data,
                               uint64_t data_bytes, fo_error *error)
 {
@@ -176,6 +186,7 @@ static fo_status check_tiling(const fo_safetensors *file, const char *data,
     return status;
 }
 
+/* Check that metadata are strings. */
 static fo_status check_metadata(const json_t *header, fo_error *error)
 {
     json_t *metadata = json_object_get(header, FO_SAFETENSORS_METADATA);
@@ -192,6 +203,7 @@ static fo_status check_metadata(const json_t *header, fo_error *error)
     return FO_OK;
 }
 
+/* Parse the header as JSON. */
 static fo_status read_header(const char *text, size_t bytes, json_t **out,
                              fo_error *error)
 {
@@ -212,6 +224,7 @@ static fo_status read_header(const char *text, size_t bytes, json_t **out,
     return FO_OK;
 }
 
+/* Read every tensor of the header. */
 static fo_status read_tensors(fo_safetensors *file, const char *data,
                               uint64_t data_bytes, fo_error *error)
 {
@@ -234,6 +247,7 @@ static fo_status read_tensors(fo_safetensors *file, const char *data,
                            : status;
 }
 
+/* Parse a file from memory. */
 fo_status fo_safetensors_parse(const void *data, size_t bytes,
                                fo_safetensors **out, fo_error *error)
 {
@@ -262,6 +276,7 @@ fo_status fo_safetensors_parse(const void *data, size_t bytes,
     return status;
 }
 
+/* Map a file into memory. */
 static fo_status map_file(const char *path, void **map, size_t *bytes,
                           fo_error *error)
 {
@@ -285,6 +300,7 @@ static fo_status map_file(const char *path, void **map, size_t *bytes,
     return FO_OK;
 }
 
+/* Open a file and close it. */
 fo_status fo_safetensors_open(const char *path, fo_safetensors **out,
                               fo_error *error)
 {
@@ -316,6 +332,7 @@ void fo_safetensors_close(fo_safetensors **file)
     *file = NULL;
 }
 
+/* Look up tensors and metadata. */
 int fo_safetensors_count(const fo_safetensors *file)
 {
     return file->count;
@@ -343,6 +360,7 @@ const char *fo_safetensors_metadata(const fo_safetensors *file, const char *key)
     return json_string_value(json_object_get(metadata, key));
 }
 
+/* Go through the metadata in order. */
 bool fo_safetensors_metadata_at(const fo_safetensors *file, int index,
                                 fo_metadata *out)
 {

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Check a tensor before writing it. */
 static fo_status check_for_writing(const fo_safetensor *tensor, uint64_t offset,
                                    fo_error *error)
 {
@@ -26,6 +27,7 @@ static fo_status check_for_writing(const fo_safetensor *tensor, uint64_t offset,
     return FO_OK;
 }
 
+/* Describe a tensor in JSON. */
 static json_t *describe(const fo_safetensor *tensor, uint64_t offset)
 {
     json_t *shape = json_array();
@@ -37,6 +39,7 @@ static json_t *describe(const fo_safetensor *tensor, uint64_t offset)
                      (json_int_t)(offset + tensor->bytes));
 }
 
+/* Add an entry to the header. */
 static fo_status add_entry(json_t *object, const char *name, json_t *value,
                            fo_error *error)
 {
@@ -52,6 +55,7 @@ static fo_status add_entry(json_t *object, const char *name, json_t *value,
                    twice ? "is named twice" : "or its value is not UTF-8");
 }
 
+/* Build the header of a file. */
 static fo_status build_header(const fo_safetensor *tensors, int count,
                               const fo_metadata *metadata, int metadata_count,
                               json_t *header, fo_error *error)
@@ -73,6 +77,7 @@ static fo_status build_header(const fo_safetensor *tensors, int count,
     return status;
 }
 
+/* Write prefix, header and data. */
 static bool write_all(FILE *stream, const char *text, uint64_t length,
                       const fo_safetensor *tensors, int count)
 {
@@ -87,6 +92,7 @@ static bool write_all(FILE *stream, const char *text, uint64_t length,
     return good;
 }
 
+/* Write beside a path and move into place. */
 static fo_status write_file(const char *path, const char *text,
                             const fo_safetensor *tensors, int count,
                             fo_error *error)
@@ -98,22 +104,18 @@ static fo_status write_file(const char *path, const char *text,
     snprintf(beside, size, "%s.partial", path);
     FILE *stream = fopen(beside, "wb");
     bool good = stream && write_all(stream, text, strlen(text), tensors, count);
-    int number = errno;
-    if (stream && fclose(stream) != 0 && good) {
-        good = false;
-        number = errno;
-    }
-    if (good && rename(beside, path) != 0) {
-        good = false;
-        number = errno;
-    }
+    good = stream && fclose(stream) == 0 && good;
+    good = good && rename(beside, path) == 0;
+    fo_status status = FO_OK;
+    if (!good)
+        status = fo_fail(error, FO_IO, "%.150s: %s", path, strerror(errno));
     if (stream && !good)
         unlink(beside);
     fo_memory_free(beside);
-    return good ? FO_OK
-                : fo_fail(error, FO_IO, "%.150s: %s", path, strerror(number));
+    return status;
 }
 
+/* Write a whole file. */
 fo_status fo_safetensors_write(const char *path, const fo_safetensor *tensors,
                                int count, const fo_metadata *metadata,
                                int metadata_count, fo_error *error)
