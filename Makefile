@@ -53,12 +53,17 @@ fuzz_sources := $(sort $(wildcard tests/fuzz_*.c))
 
 library := $(BUILD)/libfolio.a
 support := $(BUILD)/libsupport.a
+commands := $(BUILD)/libcommands.a
 command := $(BUILD)/folio
 unit_tests := $(test_sources:tests/%.c=$(BUILD)/tests/%)
 script_tests := $(sort $(wildcard tests/test_*.py))
 benches := $(bench_sources:tests/%.c=$(BUILD)/tests/%)
 objects := $(patsubst %.c,$(BUILD)/%.o,$(library_sources) $(app_sources) \
 	$(support_sources) $(test_sources) $(bench_sources))
+
+# V=1 shows each command as it runs.
+Q := $(if $(V),,@)
+say = @$(if $(V),:,printf '  %-8s %s\n' $1 $2)
 
 .PHONY: all help
 all: $(command) ## Build the command `folio`
@@ -74,19 +79,23 @@ $(BUILD)/deps: scripts/deps
 
 $(BUILD)/%.o: %.c Makefile | $(BUILD)/deps
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,compile,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
 $(library): $(library_sources:%.c=$(BUILD)/%.o)
 $(support): $(support_sources:%.c=$(BUILD)/%.o)
-$(library) $(support):
+$(commands): $(patsubst %.c,$(BUILD)/%.o,$(filter-out src/app/main.c,$(app_sources)))
+$(library) $(support) $(commands):
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(command): $(app_sources:%.c=$(BUILD)/%.o) $(library)
-	$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(support) $(library)
-	$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(support) $(commands) $(library)
+	$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
 .PHONY: tests benches
 tests: $(unit_tests) ## Build the unit tests without running them

@@ -1,0 +1,23 @@
+/* Run the op that a golden names, on its own inputs, on any device. */
+#ifndef FOLIO_APP_GOLDEN_REPLAY_H
+#define FOLIO_APP_GOLDEN_REPLAY_H
+
+#include "common/backend.h"
+#include "common/safetensors.h"
+
+enum { GOLDEN_OUTPUTS = 6 };
+
+typedef struct golden_outputs {
+    fo_safetensor tensors[GOLDEN_OUTPUTS]; /* named out...; data owned */
+    int count;
+} golden_outputs;
+
+/* Fill `outputs` with what the op of `file` yields on `device`. FO_FORMAT when
+ * the file lacks a tensor or a word, FO_UNKNOWN for an op of another name, and
+ * whatever the op itself returns. */
+fo_status golden_replay(fo_device *device, const fo_safetensors *file,
+                        golden_outputs *outputs, fo_error *error);
+
+void golden_outputs_close(golden_outputs *outputs);
+
+#endif
