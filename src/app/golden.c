@@ -44,6 +44,23 @@ static error_t read_flag(int key, char *text, struct argp_state *state)
     return 0;
 }
 
+/* Put the widest types first. */
+static int width(const fo_safetensor *tensor)
+{
+    return fo_dtype_info_get(tensor->dtype)->block_bytes;
+}
+
+static void sort_by_width(fo_safetensor *tensors, int count)
+{
+    for (int i = 1; i < count; i++) {
+        fo_safetensor moved = tensors[i];
+        int j = i;
+        for (; j > 0 && width(&tensors[j - 1]) < width(&moved); j--)
+            tensors[j] = tensors[j - 1];
+        tensors[j] = moved;
+    }
+}
+
 /* Write one golden. */
 static fo_status write_one(fo_device *device, const golden_case *made,
                            const char *path, fo_error *error)
@@ -58,8 +75,8 @@ static fo_status write_one(fo_device *device, const golden_case *made,
     if (status == FO_OK)
         status = golden_replay(device, inputs, &outputs, error);
     fo_safetensors_close(&inputs);
-    memcpy(all, made->tensors, sizeof *all * made->count);
     memcpy(all + made->count, outputs.tensors, sizeof *all * outputs.count);
+    sort_by_width(all, made->count + outputs.count);
     if (status == FO_OK)
         status = fo_safetensors_write(path, all, made->count + outputs.count,
                                       made->words, made->word_count, error);
