@@ -288,10 +288,11 @@ static fo_pool_grant tell(naive_pool *pool, const int32_t *op)
     fo_pool_grant none = {-1, -1, -1, -1};
     if (op[0] == 0)
         return naive_pool_extend(
-            pool, (fo_pool_request){.row = op[1], .length = op[2],
-                                    .room = op[3]});
+            pool,
+            (fo_pool_request){.row = op[1], .length = op[2], .room = op[3]});
     if (op[0] == 1)
-        naive_pool_release(pool, (fo_pool_keep){.row = op[1], .first = op[2],
+        naive_pool_release(pool, (fo_pool_keep){.row = op[1],
+                                                .first = op[2],
                                                 .length = op[3],
                                                 .room = op[4]});
     else

@@ -68,8 +68,10 @@ static fo_status write_one(fo_device *device, const golden_case *made,
     fo_safetensors *inputs = NULL;
     golden_outputs outputs = {0};
     fo_safetensor all[GOLDEN_TENSORS + GOLDEN_OUTPUTS];
-    fo_status status = fo_safetensors_write(
-        path, made->tensors, made->count, made->words, made->word_count, error);
+    memcpy(all, made->tensors, sizeof *all * made->count);
+    sort_by_width(all, made->count);
+    fo_status status = fo_safetensors_write(path, all, made->count, made->words,
+                                            made->word_count, error);
     if (status == FO_OK)
         status = fo_safetensors_open(path, &inputs, error);
     if (status == FO_OK)

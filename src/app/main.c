@@ -14,6 +14,8 @@ static int help(int argc, char **argv);
 
 static const command commands[] = {
     /* List the commands. */
+    {"blocks", "draw the block table at work", app_blocks},
+    {"golden", "write goldens, or check a device against them", app_golden},
     {"help", "show this list, or what one command takes", help},
 };
 
