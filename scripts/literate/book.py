@@ -5,16 +5,18 @@ A chapter is Markdown. A fenced block whose first line is `<<name>>=` or
 the text of a file. All other fences are illustrations and are left alone.
 """
 
+import functools
 import re
 from pathlib import Path
 
 HEADER = re.compile(r"<<(?!<)(\S(?:.*\S)?)(?<!>)>>(\+?=)[ \t]*\Z")
 REFERENCE = re.compile(r"([ \t]*)<<(?!<)(\S(?:.*\S)?)(?<!>)>>[ \t]*\Z")
-OPENING = re.compile(r"( {0,3})(`{3,}|~{3,})(.*)\Z", re.S)
+FENCE = re.compile(r"^( {0,3})(`{3,}|~{3,})([^\n]*)", re.M)
 ROOT_FOLDERS = ("src", "tests")
 LONGEST_CHUNK = 40
 
 
+@functools.lru_cache(maxsize=None)
 def is_root(name):
     """A path has a slash and no white space; a title is a phrase."""
     return "/" in name and not re.search(r"\s", name)
@@ -38,11 +40,30 @@ def header_in(line):
     return match[1], match[2] == "+="
 
 
-def closes(line, fence):
-    """Whether the line ends a block that the given fence opened."""
-    bare = line.strip(" \t\r")
-    return (len(bare) >= len(fence) and set(bare) == {fence[0]}
-            and len(line) - len(line.lstrip(" ")) <= 3)
+def closes(marks, rest, fence):
+    """Whether a line of marks and a rest ends a block that a fence opened."""
+    return (marks[0] == fence[0] and len(marks) >= len(fence)
+            and not rest.strip(" \t\r"))
+
+
+@functools.lru_cache(maxsize=None)
+def faults_of_name(name):
+    """What is wrong with a chunk's name: a list of messages."""
+    if is_root(name):
+        parts = name.split("/")
+        if parts[0] not in ROOT_FOLDERS:
+            return [f"the file {name} lies outside src/ and tests/"]
+        if any(part in ("", ".", "..") for part in parts):
+            return [f"{name} is not a plain path"]
+        return []
+    faults = []
+    if "*/" in name or "/*" in name:
+        faults.append("a title becomes a comment and cannot hold /* or */")
+    if name.endswith("."):
+        faults.append("a title has no full stop; its comment gets one")
+    if re.search(r"\s\s|[^\S ]", name):
+        faults.append("the words of a title are parted by single spaces")
+    return faults
 
 
 class Fault(Exception):
@@ -87,25 +108,20 @@ class Chapter:
         self.faults.append(Fault(self.path, k + 1, message))
 
     def scan(self):
-        lines, k = self.lines, 0
-        while k < len(lines):
-            line = lines[k]
-            if "```" not in line and "~~~" not in line:
-                k += 1
-                continue
-            match = OPENING.match(line)
-            if match is None or (match[2][0] == "`" and "`" in match[3]):
-                k += 1
-                continue
-            end, mark = k + 1, match[2][:3]
-            while end < len(lines) and not (
-                    mark in lines[end] and closes(lines[end], match[2])):
-                end += 1
-            if end == len(lines):
-                self.fault(k, "this fence is never closed")
-                return
-            self.read_fence(k, end, match[1])
-            k = end + 1
+        row = at = 0
+        fence, start = None, 0          # the open fence, and its row
+        for match in FENCE.finditer(self.text):
+            row += self.text.count("\n", at, match.start())
+            at = match.start()
+            indent, marks, rest = match.groups()
+            if fence is None:
+                if marks[0] == "~" or "`" not in rest:
+                    fence, start, start_indent = marks, row, indent
+            elif closes(marks, rest, fence):
+                self.read_fence(start, row, start_indent)
+                fence = None
+        if fence is not None:
+            self.fault(start, "this fence is never closed")
 
     def read_fence(self, start, end, indent):
         if end == start + 1:
@@ -146,8 +162,7 @@ class Book:
         self.users = {}
         self.link()
         self.check_roots()
-        self.check_cycles()
-        self.check_use()
+        self.check_cycles_and_use()
         order = {c.path: k for k, c in enumerate(chapters)}
         self.faults.sort(key=lambda f: (order.get(f.path, -1), f.line))
 
@@ -167,28 +182,9 @@ class Book:
                        f"{path}:{line}; += extends it")
         if chunk is None:
             chunk = self.chunks[name] = Chunk(name)
-            self.check_name(piece)
+            for message in faults_of_name(name):
+                self.fault(piece, -1, message)
         chunk.pieces.append(piece)
-
-    def check_name(self, piece):
-        name = piece.name
-        if is_root(name):
-            parts = name.split("/")
-            if parts[0] not in ROOT_FOLDERS:
-                self.fault(piece, -1, f"the file {name} lies outside "
-                           "src/ and tests/")
-            elif any(part in ("", ".", "..") for part in parts):
-                self.fault(piece, -1, f"{name} is not a plain path")
-            return
-        if "*/" in name or "/*" in name:
-            self.fault(piece, -1, "a title becomes a comment and cannot hold "
-                       "/* or */")
-        if name.endswith("."):
-            self.fault(piece, -1, "a title has no full stop; its comment "
-                       "gets one")
-        if re.search(r"\s\s|[^\S ]", name):
-            self.fault(piece, -1, "the words of a title are parted by "
-                       "single spaces")
 
     def link(self):
         """Note who refers to each chunk: name -> [(piece, k), ...]."""
@@ -203,11 +199,10 @@ class Book:
                                    "chunk can be referred to")
 
     def references(self, chunk):
-        """The (piece, k, chunk) of each reference in a chunk."""
-        for piece in chunk.pieces:
-            for k, (_, name) in piece.references.items():
-                if name in self.chunks:
-                    yield piece, k, self.chunks[name]
+        """The (piece, k, chunk) of each sound reference in a chunk."""
+        return [(piece, k, self.chunks[name]) for piece in chunk.pieces
+                for k, (_, name) in piece.references.items()
+                if name in self.chunks]
 
     def check_roots(self):
         folders = {}
@@ -220,7 +215,9 @@ class Book:
                 self.fault(root.pieces[0], -1, f"{root.name} is a file here "
                            f"and a folder of {folders[root.name]}")
 
-    def check_cycles(self):
+    def check_cycles_and_use(self):
+        """Walk from every chunk down to the chunks it refers to, files first;
+        what the files do not reach is used by none."""
         done, open_ = set(), []
 
         def visit(chunk):
@@ -235,21 +232,14 @@ class Book:
             open_.pop()
             done.add(chunk)
 
-        for chunk in self.chunks.values():
+        for root in self.roots:
+            if root not in done:
+                visit(root)
+        unused = [c for c in self.chunks.values() if c not in done]
+        for chunk in unused:
+            self.fault(chunk.pieces[0], -1, f"no file uses <<{chunk.name}>>")
             if chunk not in done:
                 visit(chunk)
-
-    def check_use(self):
-        used, todo = set(), list(self.roots)
-        while todo:
-            chunk = todo.pop()
-            if chunk not in used:
-                used.add(chunk)
-                todo += [child for *_, child in self.references(chunk)]
-        for chunk in self.chunks.values():
-            if chunk not in used:
-                self.fault(chunk.pieces[0], -1,
-                           f"no file uses <<{chunk.name}>>")
 
 
 def chapter_paths(home):

@@ -29,6 +29,9 @@ def plain(tex):
     """TeX in the words that mathtext knows."""
     tex = re.sub(r"\\(?:text|textrm|mbox)\{([^}]*)\}", lambda m: r"\mathrm{"
                  + m[1].replace(" ", r"\ ") + "}", tex)
+    tex = re.sub(r"\\bmod\b", r"\\;\\mathrm{mod}\\;", tex)
+    tex = re.sub(r"\\pmod\{([^}]*)\}", r"\\quad(\\mathrm{mod}\\ \1)", tex)
+    tex = re.sub(r"\\sqrt\s*(\w|\\[a-zA-Z]+)(?=\W|\Z)", r"\\sqrt{\1}", tex)
     tex = re.sub(r"\\[td]?frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", tex)
     tex = re.sub(r"\\[td]frac\b", r"\\frac", tex)
     tex = re.sub(r"\\[bB]igg?[lr]?(?![a-z])", "", tex)
