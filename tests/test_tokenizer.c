@@ -363,6 +363,13 @@ static void knows_the_ends(void **state)
     assert_int_equal(fo_tokenizer_eos(v.tokenizer), id_of(&v, "<|endoftext|>"));
     assert_int_equal(fo_tokenizer_size(v.tokenizer), SMALL_VOCABULARY);
     close_vocabulary(&v);
+
+    model_file *file = model_file_new();
+    put_vocabulary(file, FO_ARCH_PHI3);
+    put_u32(file, "tokenizer.ggml.eot_token_id", 259);
+    v = open_file(file);
+    assert_true(fo_tokenizer_is_stop(v.tokenizer, 259));
+    close_vocabulary(&v);
 }
 
 static void decodes_into_small_buffers(void **state)
