@@ -143,7 +143,7 @@ format: ## Format src and tests, and carry it back into the book
 $(BUILD)/fuzz/%: tests/%.c $(library_sources) $(support_sources) Makefile
 	@scripts/deps check
 	@mkdir -p $(@D)
-	clang $(CPPFLAGS) -std=c17 -O1 -g -fopenmp $(WARN) $(BLAS_FLAGS) \
+	clang $(CPPFLAGS) -std=c17 -O1 -g -fopenmp $(WARN) -Wno-pass-failed $(BLAS_FLAGS) \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 	$< $(library_sources) $(support_sources) -lcmocka $(LDLIBS) -o $@
 
