@@ -7,6 +7,7 @@
 
 #include "common/backend.h"
 #include "common/status.h"
+#include "engine/session.h"
 
 #include <argp.h>
 #include <stdint.h>
@@ -27,7 +28,6 @@ int app_tokenize(int argc, char **argv);
 int app_logits(int argc, char **argv);
 int app_inspect(int argc, char **argv);
 int app_blocks(int argc, char **argv);
-int app_bench(int argc, char **argv);
 int app_golden(int argc, char **argv);
 
 /* Declare the reading of flags. */
@@ -54,5 +54,24 @@ const fo_backend *app_backend(const struct argp_state *state, const char *name);
  * there is none, so that opening it tells what is missing. `buffer` holds the
  * answer. */
 const char *app_model(char *buffer, size_t size);
+
+/* What the flags -m, -d, --ctx, --chunk, --block-size and --kv-type say. */
+typedef struct app_source {
+    const fo_backend *backend;
+    const char *model;
+    fo_session_options options;
+    char buffer[4096]; /* may hold the path of the default model */
+} app_source;
+
+/* The defaults, to be changed by a parser that has app_source_argp as a child
+ * and hands the source down as that child's input. */
+void app_source_begin(app_source *source);
+extern const struct argp app_source_argp;
+
+/* Open the device and load a session on it; app_source_close takes both back,
+ * opened or not. */
+fo_status app_source_open(const app_source *source, fo_device **device,
+                          fo_session **session, fo_error *error);
+void app_source_close(fo_device **device, fo_session **session);
 
 #endif

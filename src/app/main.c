@@ -14,6 +14,11 @@ static int help(int argc, char **argv);
 
 static const command commands[] = {
     /* List the commands. */
+    {"run", "continue a text", app_run},
+    {"tokenize", "show the tokens of a text", app_tokenize},
+    {"logits", "write the logits of every token of a sequence", app_logits},
+    {"inspect", "show what a model file holds, and what its cache takes",
+     app_inspect},
     {"blocks", "draw the block table at work", app_blocks},
     {"golden", "write goldens, or check a device against them", app_golden},
     {"help", "show this list, or what one command takes", help},
@@ -85,7 +90,7 @@ int main(int argc, char **argv)
     snprintf(title, sizeof title, "folio %s", named->name);
     argv[1] = title;
     int code = named->run(argc - 1, argv + 1);
-    if (fflush(stdout) != 0 && code == APP_OK) {
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == APP_OK) {
         fprintf(stderr, "folio: standard output: %s\n", strerror(errno));
         return APP_FAILED;
     }

@@ -40,7 +40,7 @@ static float power_of_two(int power)
 /* The whole part of 2^40 exp(x), x <= 0: the same bits on any device. */
 static uint64_t mass_of(float x)
 {
-    x = fmaxf(x, -28.0f); /* exp(-28) is less than 2^-40 */
+    x = x > -28.0f ? x : -28.0f; /* exp(-28) is less than 2^-40 */
     float n = rintf(x * 1.44269504f);
     float r = fmaf(n, -355.0f / 512.0f, x);
     r = fmaf(n, 2.12194440e-4f, r); /* 355 / 512 - ln 2 */

@@ -36,8 +36,8 @@ struct fo_model {
     float *inner;          /* (T, H D) or (T, F)                  */
     float *logits;         /* (max_logits, V)                     */
     int32_t *logit_rows;   /* (max_logits)                        */
-    fo_sampling *sampling; /* (max_logits)                        */
-    int32_t *drawn;        /* (max_logits)                        */
+    fo_sampling *sampling; /* (max_sequences)                     */
+    int32_t *drawn;        /* (max_sequences)                     */
     fo_workspace workspace;
     int last_tokens; /* T of the last pass, 0 if it failed  */
     int last_logits; /* rows of the last call for logits    */
@@ -103,7 +103,7 @@ static fo_workload workload_of(const fo_model *m)
     int fused = greater((c->H + 2 * c->K) * c->D, 2 * c->F);
     return (fo_workload){
         .max_tokens = m->bounds.max_tokens,
-        .max_sequences = greater(m->bounds.max_sequences, m->bounds.max_logits),
+        .max_sequences = m->bounds.max_sequences,
         .max_length = m->bounds.context,
         .max_columns = greater(greater(c->C, c->F), c->H * c->D),
         .max_rows = greater(fused, greater(c->V, c->C)),
@@ -139,6 +139,7 @@ static fo_status take_buffers(fo_model *m, fo_error *error)
 {
     const fo_config *c = &m->config;
     size_t T = (size_t)m->bounds.max_tokens;
+    size_t N = (size_t)m->bounds.max_sequences;
     size_t n = (size_t)m->bounds.max_logits;
     size_t qkv = (size_t)(c->H + 2 * c->K) * (size_t)c->D;
     size_t wide = larger(larger(qkv, 2 * (size_t)c->F), (size_t)c->C);
@@ -156,8 +157,8 @@ static fo_status take_buffers(fo_model *m, fo_error *error)
     m->inner = take(&taking, T * inner * sizeof(float));
     m->logits = take(&taking, n * (size_t)c->V * sizeof(float));
     m->logit_rows = take(&taking, n * sizeof *m->logit_rows);
-    m->sampling = take(&taking, n * sizeof *m->sampling);
-    m->drawn = take(&taking, n * sizeof *m->drawn);
+    m->sampling = take(&taking, N * sizeof *m->sampling);
+    m->drawn = take(&taking, N * sizeof *m->drawn);
     m->workspace.data = take(&taking, m->workspace.bytes);
     m->step.slots = take(&taking, m->index_bytes);
     place(&m->step, &m->bounds, m->step.slots);
@@ -494,7 +495,7 @@ fo_status fo_model_sample(fo_model *m, const fo_sampling *sampling /* (N) */,
                           int N, int32_t *tokens /* (N) */, fo_error *error)
 {
     const fo_backend *backend = m->device->backend;
-    assert(N >= 0 && N <= m->last_logits);
+    assert(N >= 0 && N <= m->last_logits && N <= m->bounds.max_sequences);
     for (int n = 0; n < N; n++)
         TRY(check_sampling(&sampling[n], error));
     TRY(backend->upload(m->device, m->sampling, sampling,

@@ -1,0 +1,84 @@
+#include "app/app.h"
+
+#include <string.h>
+
+enum { KEY_CONTEXT = 0x100, KEY_CHUNK, KEY_BLOCK, KEY_KV };
+
+static const struct argp_option options[] = {
+    {"model", 'm', "FILE", 0, "the model, a GGUF file (the bundled one)", 0},
+    {"device", 'd', "DEVICE", 0, "where to compute: cpu (cpu)", 0},
+    {"ctx", KEY_CONTEXT, "N", 0, "tokens of context (what the model has)", 0},
+    {"kv-type", KEY_KV, "TYPE", 0, "type of the cache: f32, f16, bf16 (f32)",
+     0},
+    {"chunk", KEY_CHUNK, "N", 0, "tokens of one pass over a prompt (512)", 0},
+    {"block-size", KEY_BLOCK, "N", 0, "tokens of a block (16)", 0},
+    {0},
+};
+
+/* Read the flags of a source. */
+static fo_dtype kv_type(const struct argp_state *state, const char *name)
+{
+    fo_dtype dtype = fo_dtype_parse(name);
+    if (dtype != FO_F32 && dtype != FO_F16 && dtype != FO_BF16)
+        argp_error(state, "--kv-type: '%s' is none of f32, f16, bf16", name);
+    return dtype;
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    app_source *source = state->input;
+    fo_session_options *o = &source->options;
+    switch (key) {
+    case 'm':
+        source->model = arg;
+        return 0;
+    case 'd':
+        source->backend = app_backend(state, arg);
+        return 0;
+    case KEY_CONTEXT:
+        o->context = (int)app_integer(state, "--ctx", arg, 1, 1 << 24);
+        return 0;
+    case KEY_CHUNK:
+        o->chunk = (int)app_integer(state, "--chunk", arg, 1, 1 << 16);
+        return 0;
+    case KEY_BLOCK:
+        o->block_size = (int)app_integer(state, "--block-size", arg, 1, 4096);
+        return 0;
+    case KEY_KV:
+        o->kv_dtype = kv_type(state, arg);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp app_source_argp = {options, parse, NULL, NULL,
+                                     NULL,    NULL,  NULL};
+
+/* Open what the flags name. */
+void app_source_begin(app_source *source)
+{
+    memset(source, 0, sizeof *source);
+    source->backend = app_backend(NULL, "cpu");
+    source->model = app_model(source->buffer, sizeof source->buffer);
+}
+
+fo_status app_source_open(const app_source *source, fo_device **device,
+                          fo_session **session, fo_error *error)
+{
+    *session = NULL;
+    fo_status status = source->backend->open(NULL, device, error);
+    if (status == FO_OK)
+        status = fo_session_load(*device, source->model, &source->options,
+                                 session, error);
+    if (status != FO_OK)
+        app_source_close(device, session);
+    return status;
+}
+
+void app_source_close(fo_device **device, fo_session **session)
+{
+    fo_session_unload(session);
+    if (*device)
+        (*device)->backend->close(device);
+}

@@ -1,0 +1,61 @@
+/* A model at work on one sequence of tokens, in a paged cache.
+ *
+ *     load -> encode -> prefill -> decode, decode, ... -> unload
+ *
+ * A call that fails leaves the sequence as it was before. One thread at a time
+ * may use a session. */
+#ifndef FOLIO_ENGINE_SESSION_H
+#define FOLIO_ENGINE_SESSION_H
+
+#include "engine/block_manager.h"
+#include "model/model.h"
+
+typedef struct fo_session fo_session;
+
+/* Say how a session is to be set up. */
+/* 0 stands for the default. */
+typedef struct fo_session_options {
+    int context;       /* most tokens of the sequence; default: the model's */
+    int chunk;         /* tokens of one pass over a prompt; default: 512    */
+    int block_size;    /* tokens of a block; default: 16                    */
+    fo_dtype kv_dtype; /* of the cache: F32, F16 or BF16                    */
+} fo_session_options;
+
+/* Name the five verbs. */
+/* Load the model at `path`. `device` must outlive the session. Errors: those of
+ * fo_model_open, FO_ARG for settings out of range, FO_NOMEM. A load that fails
+ * gives back all it has taken. */
+fo_status fo_session_load(fo_device *device, const char *path,
+                          const fo_session_options *options, fo_session **out,
+                          fo_error *error);
+void fo_session_unload(fo_session **session);
+
+/* Ids of a text; as fo_tokenizer_encode. */
+fo_status fo_session_encode(const fo_session *session, const char *text,
+                            size_t bytes, unsigned flags, int32_t **ids,
+                            size_t *count, fo_error *error);
+
+/* Append `count` tokens. `logits`, host memory, receives those of each token;
+ * it may be null. FO_LIMIT: the context is too short, with the length asked for
+ * and the context in `error`; FO_ARG: an id outside the vocabulary; FO_FULL;
+ * FO_DEVICE. */
+fo_status fo_session_prefill(fo_session *session,
+                             const int32_t *tokens /* (count) */, size_t count,
+                             float *logits /* (count, V) */, fo_error *error);
+
+/* Draw the next token and append it; the `position` of `sampling` is set by the
+ * session. FO_LIMIT as above; FO_ARG: an empty sequence, or settings out of
+ * range; FO_FULL; FO_DEVICE. */
+fo_status fo_session_decode(fo_session *session, const fo_sampling *sampling,
+                            int32_t *token, fo_error *error);
+
+/* Look into a session. */
+/* Both borrowed; valid until the session is unloaded. */
+const fo_model *fo_session_model(const fo_session *session);
+const fo_block_manager *fo_session_blocks(const fo_session *session);
+
+/* Tokens of the sequence, and how many it may have. */
+int fo_session_length(const fo_session *session);
+int fo_session_context(const fo_session *session);
+
+#endif

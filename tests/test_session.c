@@ -1,0 +1,385 @@
+#include "engine/session.h"
+
+#include "common/memory.h"
+#include "compare.h"
+#include "cpu/cpu.h"
+#include "inputs.h"
+#include "model_file.h"
+#include "toy_model.h"
+
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { V = SMALL_VOCABULARY, PROMPT = 90, LONG = 150 };
+
+#define CLOSE ((fo_tolerance){1e-4, 1e-4})
+
+static int32_t prompt[LONG];
+static const fo_session_options small = {.chunk = 32, .block_size = 8};
+static const fo_sampling warm = {
+    .temperature = 0.9f, .top_p = 0.95f, .seed = 3};
+
+/* Hold a device and a toy. */
+typedef struct stage {
+    char path[32];
+    fo_device *device;
+} stage;
+
+static const toy_model plain = {.arch = FO_ARCH_PHI3, .K = 2};
+static const toy_model windowed = {
+    .arch = FO_ARCH_PHI3, .K = 2, .window = 20, .original = 64};
+static const toy_model llama = {.arch = FO_ARCH_LLAMA, .K = 1, .tied = true};
+
+static fo_session *load(const stage *s, const fo_session_options *options)
+{
+    fo_session *session;
+    fo_error error;
+    if (fo_session_load(s->device, s->path, options, &session, &error) != FO_OK)
+        fail_msg("%s", error.message);
+    return session;
+}
+
+static fo_block_stats blocks_of(const fo_session *session)
+{
+    fo_block_stats stats;
+    assert_int_equal(
+        fo_block_manager_stats(fo_session_blocks(session), &stats, NULL),
+        FO_OK);
+    assert_int_equal(fo_block_manager_check(fo_session_blocks(session), NULL),
+                     FO_OK);
+    return stats;
+}
+
+typedef struct held {
+    uint64_t host, device;
+} held;
+
+static held held_now(void)
+{
+    return (held){fo_memory_usage_get(FO_MEMORY_HOST).bytes,
+                  fo_memory_usage_get(FO_MEMORY_DEVICE).bytes};
+}
+
+static bool same(held a, held b)
+{
+    return a.host == b.host && a.device == b.device;
+}
+
+static void draw(fo_session *session, const fo_sampling *sampling,
+                 int32_t *tokens, int n)
+{
+    for (int i = 0; i < n; i++)
+        assert_int_equal(fo_session_decode(session, sampling, &tokens[i], NULL),
+                         FO_OK);
+}
+
+/* Test how a session ends. */
+/* Fail every request for memory in turn. */
+/* Load, prefill, draw 16 tokens, unload; the first failure, or FO_OK. */
+static fo_status whole_life(fo_device *device, const char *path,
+                            fo_error *error)
+{
+    fo_session *session;
+    int32_t token;
+    fo_status status = fo_session_load(device, path, &small, &session, error);
+    if (status == FO_OK)
+        status = fo_session_prefill(session, prompt, PROMPT, NULL, error);
+    for (int i = 0; i < 16 && status == FO_OK; i++)
+        status = fo_session_decode(session, &warm, &token, error);
+    fo_session_unload(&session);
+    return status;
+}
+
+static void survives_every_failed_allocation(void **state)
+{
+    stage *s = *state;
+    fo_status status = FO_NOMEM;
+    uint64_t n = 0;
+    held before = held_now();
+    while (status != FO_OK) {
+        fo_error error = {0};
+        fo_memory_fail_at(++n);
+        status = whole_life(s->device, s->path, &error);
+        fo_memory_fail_at(0);
+        assert_true(status == FO_OK || status == FO_NOMEM);
+        assert_int_equal(error.status, status);
+        assert_true(same(before, held_now()));
+    }
+    print_message("%llu requests for memory, each made to fail\n",
+                  (unsigned long long)n - 1);
+    assert_true(n > 20);
+}
+
+/* Run a context to its end. */
+static void runs_the_context_to_its_end(void **state)
+{
+    stage *s = *state;
+    fo_session_options forty = {.context = 40, .block_size = 16};
+    fo_session *session = load(s, &forty);
+    int32_t token, long_prompt[41] = {0};
+    fo_error error;
+    assert_int_equal(fo_session_prefill(session, long_prompt, 41, NULL, &error),
+                     FO_LIMIT);
+    assert_int_equal(error.required, 41);
+    assert_int_equal(error.available, 40);
+    assert_int_equal(blocks_of(session).pool.allocations, 0);
+    assert_int_equal(fo_session_length(session), 0);
+    assert_int_equal(fo_session_prefill(session, prompt, 30, NULL, NULL),
+                     FO_OK);
+    while (fo_session_length(session) < 40)
+        assert_int_equal(fo_session_decode(session, &warm, &token, NULL),
+                         FO_OK);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(fo_session_decode(session, &warm, &token, &error),
+                         FO_LIMIT);
+        assert_int_equal(error.required, 41);
+        assert_int_equal(error.available, 40);
+        assert_int_equal(fo_session_length(session), 40);
+    }
+    assert_int_equal(fo_session_prefill(session, prompt, 1, NULL, NULL),
+                     FO_LIMIT);
+    fo_session_unload(&session);
+}
+
+/* Load and unload ten times. */
+static void gives_every_byte_back(void **state)
+{
+    const stage *s = *state;
+    const fo_dtype types[] = {FO_F32, FO_F16, FO_BF16};
+    held before = held_now();
+    for (int i = 0; i < 10; i++) {
+        fo_session_options options = {.kv_dtype = types[i % 3]};
+        fo_session *session = load(s, &options);
+        int32_t tokens[8];
+        fo_session_prefill(session, prompt, PROMPT, NULL, NULL);
+        draw(session, &warm, tokens, 8);
+        assert_int_equal(fo_block_config_token_bytes(fo_block_manager_config(
+                             fo_session_blocks(session))),
+                         2 * 2 * 2 * 8 * fo_dtype_bytes(types[i % 3], 1));
+        assert_false(same(before, held_now()));
+        fo_session_unload(&session);
+        assert_true(same(before, held_now()));
+    }
+}
+
+/* Refuse settings and calls that make no sense. */
+static void refuses_nonsense(void **state)
+{
+    const stage *s = *state;
+    fo_session_options wrong[] = {{.context = -1},
+                                  {.chunk = -1},
+                                  {.block_size = -1},
+                                  {.kv_dtype = FO_Q8_0}};
+    fo_session *session;
+    fo_error error;
+    int32_t token = 7;
+    for (int w = 0; w < 4; w++) {
+        assert_int_equal(
+            fo_session_load(s->device, s->path, &wrong[w], &session, &error),
+            FO_ARG);
+        assert_null(session);
+    }
+    fo_session_options longer = {.context = TOY_CONTEXT + 1};
+    assert_int_equal(
+        fo_session_load(s->device, s->path, &longer, &session, &error),
+        FO_LIMIT);
+    session = load(s, &small);
+    assert_int_equal(fo_session_decode(session, &warm, &token, &error), FO_ARG);
+    assert_int_equal(fo_session_prefill(session, NULL, 0, NULL, &error), FO_OK);
+    assert_int_equal(token, 7);
+    fo_session_unload(&session);
+}
+
+/* Test how a session works. */
+/* Prefill whole, in chunks, and token by token. */
+static float *logits_in_chunks(const stage *s, int chunk, int block_size)
+{
+    fo_session_options options = {.chunk = chunk, .block_size = block_size};
+    fo_session *session = load(s, &options);
+    float *logits = malloc((size_t)LONG * V * sizeof *logits);
+    poison(logits, (size_t)LONG * V * sizeof *logits);
+    assert_int_equal(fo_session_prefill(session, prompt, LONG, logits, NULL),
+                     FO_OK);
+    blocks_of(session);
+    fo_session_unload(&session);
+    return logits;
+}
+
+static void prefills_alike_in_chunks(void **state)
+{
+    const toy_model *toys[] = {&plain, &windowed, &llama};
+    stage s = *(stage *)*state;
+    for (int t = 0; t < 3; t++) {
+        toy_model_write(toys[t], s.path);
+        float *whole = logits_in_chunks(&s, LONG, 16);
+        for (int chunk = 1; chunk <= 64; chunk = chunk == 1 ? 7 : chunk + 57) {
+            float *got = logits_in_chunks(&s, chunk, chunk == 7 ? 4 : 16);
+            assert_close_floats(got, whole, (size_t)LONG * V, CLOSE,
+                                "toy %d, chunks of %d", t, chunk);
+            free(got);
+        }
+        free(whole);
+        unlink(s.path);
+    }
+}
+
+/* Draw the same tokens in different ways. */
+enum { DRAWN = 60 };
+
+static void drawn_with(const stage *s, fo_session_options options,
+                       const fo_sampling *sampling, int32_t *tokens)
+{
+    fo_session *session = load(s, &options);
+    fo_session_prefill(session, prompt, PROMPT, NULL, NULL);
+    draw(session, sampling, tokens, DRAWN);
+    fo_session_unload(&session);
+}
+
+static void draws_the_same_tokens(void **state)
+{
+    const fo_session_options ways[] = {
+        {0}, {0}, {.chunk = 1}, {.chunk = 13, .block_size = 4}};
+    fo_sampling greedy = {0}, other = warm;
+    int32_t first[DRAWN], again[DRAWN];
+    for (int g = 0; g < 2; g++) {
+        drawn_with(*state, ways[0], g ? &greedy : &warm, first);
+        for (int w = 1; w < 4; w++) {
+            drawn_with(*state, ways[w], g ? &greedy : &warm, again);
+            assert_memory_equal(first, again, sizeof first);
+        }
+    }
+    drawn_with(*state, ways[0], &warm, first);
+    other.seed++;
+    drawn_with(*state, ways[0], &other, again);
+    assert_memory_not_equal(first, again, sizeof first);
+}
+
+/* Leave the sequence as it was. */
+static void disturb(fo_session *session)
+{
+    int length = fo_session_length(session);
+    int32_t wrong[70] = {0}, token, *many = calloc(TOY_CONTEXT, sizeof *many);
+    fo_sampling cold = {.temperature = -1};
+    wrong[69] = V;
+    assert_int_equal(fo_session_prefill(session, wrong, 70, NULL, NULL),
+                     FO_ARG);
+    assert_int_equal(fo_session_prefill(session, many, TOY_CONTEXT, NULL, NULL),
+                     FO_LIMIT);
+    assert_int_equal(fo_session_decode(session, &cold, &token, NULL), FO_ARG);
+    assert_int_equal(fo_session_length(session), length);
+    blocks_of(session);
+    free(many);
+}
+
+static void leaves_the_sequence_as_it_was(void **state)
+{
+    const toy_model *toys[] = {&plain, &windowed};
+    stage s = *(stage *)*state;
+    for (int t = 0; t < 2; t++) {
+        int32_t calm[20], disturbed[20];
+        toy_model_write(toys[t], s.path);
+        for (int d = 0; d < 2; d++) {
+            fo_session *session = load(&s, &small);
+            fo_session_prefill(session, prompt, PROMPT, NULL, NULL);
+            for (int i = 0; i < 20; i++) {
+                if (d)
+                    disturb(session);
+                draw(session, &warm, d ? &disturbed[i] : &calm[i], 1);
+            }
+            fo_session_unload(&session);
+        }
+        assert_memory_equal(calm, disturbed, sizeof calm);
+        unlink(s.path);
+    }
+}
+
+/* Free what the window has left behind. */
+static void frees_what_the_window_left(void **state)
+{
+    stage s = *(stage *)*state;
+    fo_session_options options = {.chunk = 16, .block_size = 8};
+    int32_t token;
+    toy_model_write(&windowed, s.path);
+    fo_session *session = load(&s, &options);
+    fo_session_prefill(session, prompt, LONG, NULL, NULL);
+    assert_true(blocks_of(session).pool.peak <= 4 + 2);
+    for (int i = 0; i < 100; i++) {
+        draw(session, &warm, &token, 1);
+        assert_in_range(blocks_of(session).pool.held, 3, 4);
+    }
+    fo_session_unload(&session);
+    unlink(s.path);
+}
+
+/* Draw the pinned tokens. */
+static void draws_the_pinned_tokens(void **state)
+{
+    stage s = {.path = "", .device = ((stage *)*state)->device};
+    char text[256];
+    omp_set_num_threads(omp_get_num_procs());
+    FILE *file = fopen("golden/folio-tiny-greedy.txt", "r");
+    assert_non_null(file);
+    assert_non_null(fgets(text, sizeof text, file));
+    fo_session *session;
+    fo_error error;
+    if (fo_session_load(s.device, "golden/folio-tiny.gguf", NULL, &session,
+                        &error) != FO_OK)
+        fail_msg("%s", error.message);
+    int32_t *ids, token;
+    size_t count;
+    fo_session_encode(session, text, strcspn(text, "\n"), FO_TOKENIZER_BOS,
+                      &ids, &count, NULL);
+    fo_session_prefill(session, ids, count, NULL, NULL);
+    fo_memory_free(ids);
+    for (int i = 0; i < 64; i++) {
+        int want;
+        assert_int_equal(fscanf(file, "%d", &want), 1);
+        draw(session, &(fo_sampling){0}, &token, 1);
+        assert_int_equal(token, want);
+    }
+    fclose(file);
+    fo_session_unload(&session);
+}
+
+/* Run the tests of the session. */
+static int begin(void **state)
+{
+    static stage s;
+    omp_set_num_threads(1);
+    for (int i = 0; i < LONG; i++)
+        prompt[i] = (int32_t)((i * 37 + i * i * 11) % V);
+    toy_model_write(&plain, s.path);
+    *state = &s;
+    return (int)fo_backend_cpu.open(NULL, &s.device, NULL);
+}
+
+static int end(void **state)
+{
+    stage *s = *state;
+    fo_backend_cpu.close(&s->device);
+    return unlink(s->path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(survives_every_failed_allocation),
+        cmocka_unit_test(runs_the_context_to_its_end),
+        cmocka_unit_test(prefills_alike_in_chunks),
+        cmocka_unit_test(draws_the_same_tokens),
+        cmocka_unit_test(leaves_the_sequence_as_it_was),
+        cmocka_unit_test(frees_what_the_window_left),
+        cmocka_unit_test(refuses_nonsense),
+        cmocka_unit_test(gives_every_byte_back),
+        cmocka_unit_test(draws_the_pinned_tokens),
+    };
+    return cmocka_run_group_tests(tests, begin, end);
+}
