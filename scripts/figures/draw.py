@@ -12,6 +12,7 @@ Units are pixels at a width of 640, the width of the book's text. Fills are
 named: "paper", "ink", and the tints "a" blue, "b" orange, "c" green, "d" red,
 "e" grey. Dark screens get dark paper and lighter lines.
 """
+import math
 import pathlib
 from xml.sax.saxutils import escape
 
@@ -46,9 +47,6 @@ class Figure:
             f'height="{height}">',
             f"<title>{escape(title)}</title>",
             f"<style>{STYLE}</style>",
-            '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" '
-            'markerWidth="7" markerHeight="7" orient="auto">'
-            '<path class="head" d="M0 0L8 4L0 8z"/></marker></defs>',
         ]
 
     def text(self, x, y, words, anchor="middle", kind=""):
@@ -77,11 +75,17 @@ class Figure:
 
     def arrow(self, x1, y1, x2, y2, dash=False, bend=0):
         """From the first point to the second; bend bows it to one side."""
-        middle = f"{(x1 + x2) / 2 - bend * (y2 - y1) / 100} " \
-                 f"{(y1 + y2) / 2 + bend * (x2 - x1) / 100}"
+        mx = (x1 + x2) / 2 - bend * (y2 - y1) / 100
+        my = (y1 + y2) / 2 + bend * (x2 - x1) / 100
         self.parts.append(f'<path class="line{" dash" if dash else ""}" '
-                          f'marker-end="url(#head)" '
-                          f'd="M{x1} {y1}Q{middle} {x2} {y2}"/>')
+                          f'd="M{x1} {y1}Q{mx:g} {my:g} {x2} {y2}"/>')
+        # The head is drawn as a shape: not every renderer turns a marker.
+        length = math.hypot(x2 - mx, y2 - my)
+        ux, uy = 8 * (x2 - mx) / length, 8 * (y2 - my) / length
+        self.parts.append(
+            f'<path class="head" d="M{x2} {y2}'
+            f'L{x2 - ux - uy / 2:.1f} {y2 - uy + ux / 2:.1f}'
+            f'L{x2 - ux + uy / 2:.1f} {y2 - uy - ux / 2:.1f}z"/>')
 
     def save(self, name):
         FIGURES.mkdir(parents=True, exist_ok=True)
