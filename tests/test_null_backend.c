@@ -1,6 +1,7 @@
 #include "null_backend.h"
 
 #include "common/memory.h"
+#include "cpu/cpu.h"
 
 #include "inputs.h"
 
@@ -15,6 +16,7 @@ static void every_required_slot_is_filled(void **state)
 {
     (void)state;
     assert_null(backend_missing_slot(&null_backend));
+    assert_null(backend_missing_slot(&fo_backend_cpu));
 }
 
 static void an_empty_slot_is_found(void **state)
