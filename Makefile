@@ -159,10 +159,10 @@ fuzz: $(fuzz_sources:tests/%.c=$(BUILD)/fuzz/%) ## Fuzz each parser for FUZZ_SEC
 
 .PHONY: golden golden-check
 golden: $(command) ## Write golden/ again from the CPU path
-	PYTHON=$(PYTHON) scripts/golden write
+	$(PYTHON) scripts/golden write
 
 golden-check: $(command) $(BUILD)/tests/test_golden ## Verify, recompute and judge golden/
-	PYTHON=$(PYTHON) scripts/golden check
+	$(PYTHON) scripts/golden check
 	$(BUILD)/tests/test_golden
 
 # ---- The book ---------------------------------------------------------------
