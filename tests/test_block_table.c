@@ -45,7 +45,7 @@ static void fixture_close(fixture *f)
     f->device->backend->close(&f->device);
 }
 
-/* Walk as seed tokens arrive. */
+/* Compare the row of a sequence. */
 static void expect_row(const fixture *f, int64_t sequence, int32_t length,
                        int32_t blocks, const int32_t *entries)
 {
