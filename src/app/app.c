@@ -2,6 +2,7 @@
 
 #include "cpu/cpu.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -80,6 +81,7 @@ static const char bundled[] = "golden/folio-tiny.gguf";
 
 const char *app_model(char *buffer, size_t size)
 {
+    assert(buffer);
     char program[4096];
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
     program[length > 0 ? length : 0] = '\0';
