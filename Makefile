@@ -179,7 +179,7 @@ book: ## Weave the book: build/book/index.html and build/book/folio.pdf
 
 .PHONY: bench-cpu
 bench-cpu: $(command) ## Measure the CPU path against this machine's limits
-	PYTHON=$(PYTHON) scripts/bench_cpu
+	$(PYTHON) scripts/bench_cpu
 
 .PHONY: clean
 clean: ## Remove all that was built
