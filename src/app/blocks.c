@@ -136,7 +136,7 @@ static void edge(const strokes *s, const char *const corners[3], int n,
 static void edges(const walk *w, const char *const corners[3])
 {
     printf("  ");
-    edge(w->s, corners, 3, 5);
+    edge(w->s, corners, 3, 6);
     printf("     ");
     edge(w->s, corners, w->across, w->cell);
     printf("\n");
@@ -147,9 +147,9 @@ static void draw_entry(const walk *w, int32_t entry, int32_t block, bool more)
 {
     const char *bar = w->s->bar;
     if (more)
-        printf("  %s     %s     %s     %s     ", bar, bar, bar, bar);
+        printf("  %s      %s      %s      %s     ", bar, bar, bar, bar);
     else
-        printf("  %s%4d %s%4d %s%5d%s %s ", bar, entry, bar, block, bar,
+        printf("  %s%5d %s%5d %s%5d %s %s ", bar, entry, bar, block, bar,
                block * w->o->block_size, bar, w->s->arrow);
 }
 
@@ -174,7 +174,7 @@ static void draw_cells(const walk *w, int32_t begin, int n, int32_t length)
 static void draw_sequence(const walk *w, const fo_block_row *row)
 {
     int B = w->o->block_size;
-    printf("\n   entry block  slot         positions in the block\n");
+    printf("\n    entry  block   slot         positions in the block\n");
     edges(w, w->s->top);
     for (int32_t i = row->first; i < row->blocks; i++) {
         for (int at = 0; at < B; at += w->across) {
@@ -205,14 +205,15 @@ static void draw_pool(const walk *w)
         for (int32_t i = row.first; i < row.blocks; i++, held++)
             marks[row.entries[i]] = mark_of(s);
     }
+    printf("  pool, %d of %d blocks free\n", w->o->blocks - held, w->o->blocks);
     for (int i = 0; i < w->o->blocks; i++) {
-        printf(i % 32 ? " " : i ? "\n        " : "  pool  ");
+        printf(i % 36 ? " " : i ? "\n  " : "  ");
         if (marks[i])
             putchar(marks[i]);
         else
             printf("%s", w->s->empty);
     }
-    printf("   %d of %d blocks free\n", w->o->blocks - held, w->o->blocks);
+    printf("\n");
 }
 
 /* Write a row of nines and look for it. */

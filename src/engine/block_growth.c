@@ -116,8 +116,9 @@ static fo_status refuse(fo_block_manager *m, const fo_block_request *requests,
         int32_t index = m->claims[k].index;
         fo_fail_short(
             &results[index], FO_FULL, (uint64_t)grant->wanted, (uint64_t)free,
-            "sequence %" PRId64 " wants %d blocks; %d of %d are free",
-            requests[index].sequence, grant->wanted, free, stats.total);
+            "sequence %" PRId64 " wants %d block%s; %d of %d are free",
+            requests[index].sequence, grant->wanted,
+            grant->wanted == 1 ? "" : "s", free, stats.total);
     }
     return FO_OK;
 }
