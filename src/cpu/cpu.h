@@ -41,14 +41,6 @@ fo_status cpu_sync(fo_device *device, fo_error *error);
 size_t cpu_workspace_bytes(fo_device *device, const fo_workload *workload);
 size_t cpu_linear_workspace(const fo_workload *workload);
 
-/* Up to cpu_linear_streamed tokens the weights stream once, and each output is
- * the same bits for any T; beyond, tiles of weights go through sgemm.
- * FO_ARG: quantised rows that are no whole blocks, a workspace too small. */
-enum { cpu_linear_streamed = 32 };
-fo_status cpu_linear(fo_device *device, float *out /* (T, R) */,
-                     const float *x /* (T, C) */, const fo_weight *weight,
-                     int T, fo_workspace workspace, fo_error *error);
-
 /* FO_ARG: a token outside the table, or rows that are no whole blocks. */
 fo_status cpu_embed(fo_device *device, float *out /* (T, C) */,
                     const int32_t *tokens /* (T) */,
@@ -72,6 +64,24 @@ fo_status cpu_gather_rows(fo_device *device, float *out /* (n, C) */,
 /* FO_ARG: rotary odd or beyond D, a stride shorter than a token. */
 fo_status cpu_rope(fo_device *device, float *x /* (T, heads, D) */,
                    const fo_rope *rope, fo_error *error);
+
+/* Up to cpu_linear_streamed tokens the weights stream once, and an output has
+ * the same bits for any T; beyond, tiles of weights go through sgemm.
+ * FO_ARG: quantised rows that are no whole blocks, a workspace too small. */
+enum { cpu_linear_streamed = 32 };
+fo_status cpu_linear(fo_device *device, float *out /* (T, R) */,
+                     const float *x /* (T, C) */, const fo_weight *weight,
+                     int T, fo_workspace workspace, fo_error *error);
+
+/* The same by the way named, whatever T is: to test and measure both. */
+typedef enum cpu_linear_way {
+    CPU_LINEAR_STREAM,
+    CPU_LINEAR_TILES,
+} cpu_linear_way;
+fo_status cpu_linear_by(cpu_linear_way way, fo_device *device,
+                        float *out /* (T, R) */, const float *x /* (T, C) */,
+                        const fo_weight *weight, int T, fo_workspace workspace,
+                        fo_error *error);
 
 fo_status cpu_attention_contiguous(fo_device *device,
                                    float *out /* (T, H, D) */,

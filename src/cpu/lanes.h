@@ -23,6 +23,7 @@
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
+typedef int32_t integers __attribute__((vector_size(4 * LANES)));
 typedef int8_t octets __attribute__((vector_size(LANES)));
 
 #define LANES_INLINE static inline __attribute__((always_inline))
@@ -47,12 +48,16 @@ LANES_INLINE lanes lanes_multiply_add(lanes x, lanes y, lanes sum)
 /* Always in the same order: halves, quarters, and so on. */
 LANES_INLINE float lanes_sum(lanes v)
 {
+#ifdef __AVX512F__
+    return _mm512_reduce_add_ps((__m512)v);
+#else
     float part[LANES];
     memcpy(part, &v, sizeof v);
     for (int half = LANES / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++)
             part[i] += part[i + half];
     return part[0];
+#endif
 }
 
 /* Unpack halves into lanes. */
@@ -87,58 +92,60 @@ LANES_INLINE lanes lanes_from_f16(const char *from)
 }
 
 /* Unpack blocks of quantised weights into lanes. */
-LANES_INLINE lanes lanes_from_octets(octets q)
-{
-#ifdef __AVX512F__
-    return (lanes)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)q));
-#else
-    return __builtin_convertvector(q, lanes);
-#endif
-}
-
-LANES_INLINE float scale_of(const char *block)
+LANES_INLINE lanes scale_of(const char *unit)
 {
     uint16_t half;
-    memcpy(&half, block, sizeof half);
+    memcpy(&half, unit, sizeof half);
 #ifdef __AVX512F__
-    return _cvtsh_ss(half);
+    return (lanes)_mm512_cvtph_ps(_mm256_set1_epi16((short)half));
 #else
-    return fo_f32_from_f16(half);
+    return (lanes){0} + fo_f32_from_f16(half);
 #endif
 }
 
-LANES_INLINE lanes lanes_from_q8_0(const char *row, int c)
+LANES_INLINE lanes lanes_from_q8_0(const char *unit, int h)
 {
-    const char *block = row + (size_t)(c / 32) * 34;
     octets q;
-    memcpy(&q, block + 2 + c % 32, sizeof q);
-    return lanes_from_octets(q) * scale_of(block);
+    memcpy(&q, unit + 2 + h, sizeof q);
+#ifdef __AVX512F__
+    words wide = (words)_mm512_cvtepi8_epi32((__m128i)q);
+#else
+    words wide = (words) __builtin_convertvector(q, integers);
+#endif
+    return __builtin_convertvector((integers)wide, lanes) * scale_of(unit);
 }
 
-LANES_INLINE lanes lanes_from_q4_0(const char *row, int c)
+/* (n - 8) scale is n scale - 8 scale, and all three are exact. */
+LANES_INLINE lanes lanes_from_q4_0(const char *unit, int h)
 {
-    const char *block = row + (size_t)(c / 32) * 18;
     octets pair;
-    memcpy(&pair, block + 2 + c % 16, sizeof pair);
-    octets q = (c % 32 < 16 ? pair : pair >> 4) & 15;
-    return lanes_from_octets(q - 8) * scale_of(block);
+    memcpy(&pair, unit + 2 + h % 16, sizeof pair);
+#ifdef __AVX512F__
+    words wide = (words)_mm512_cvtepu8_epi32((__m128i)pair);
+#else
+    words wide = (words) __builtin_convertvector(pair, integers) & 255;
+#endif
+    wide = h < 16 ? wide & 15 : wide >> 4;
+    lanes scale = scale_of(unit);
+    return lanes_multiply_add(__builtin_convertvector((integers)wide, lanes),
+                              scale, scale * -8.0f);
 }
 
 /* Unpack the weights of one row into lanes. */
-/* Columns c to c + LANES; c is a multiple of LANES. */
-LANES_INLINE lanes lanes_unpack(fo_dtype dtype, const char *row, int c)
+/* Columns h to h + LANES of a unit of 32; h is a multiple of LANES. */
+LANES_INLINE lanes lanes_unpack(fo_dtype dtype, const char *unit, int h)
 {
     switch (dtype) {
     case FO_F16:
-        return lanes_from_f16(row + 2 * (size_t)c);
+        return lanes_from_f16(unit + 2 * h);
     case FO_BF16:
-        return lanes_from_bf16(row + 2 * (size_t)c);
+        return lanes_from_bf16(unit + 2 * h);
     case FO_Q8_0:
-        return lanes_from_q8_0(row, c);
+        return lanes_from_q8_0(unit, h);
     case FO_Q4_0:
-        return lanes_from_q4_0(row, c);
+        return lanes_from_q4_0(unit, h);
     default:
-        return lanes_load((const float *)(const void *)row + c);
+        return lanes_load((const float *)(const void *)unit + h);
     }
 }
 

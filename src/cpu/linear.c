@@ -14,44 +14,58 @@ typedef struct product {
 } product;
 
 /* Stream weights through dot products. */
-enum { ROWS = 4, TOKENS = 4, SPAN = 32 };
+enum { ROWS = 4, TOKENS = 4, UNIT = 32, SPAN = 32 };
 
 /* Compute a small block of outputs. */
-LANES_INLINE void block(const product *p, fo_dtype dtype, int r, int t,
-                        int tokens)
+/* Multiply 32 columns of every row with those of every token. */
+LANES_INLINE void multiply_unit(lanes sum[TOKENS][ROWS], fo_dtype dtype,
+                                const char *const unit[ROWS], const float *x,
+                                size_t stride, int tokens)
 {
-    lanes sum[TOKENS][ROWS] = {0};
-    const float *x = p->x + (size_t)t * (size_t)p->C;
-    const char *row[ROWS];
-    for (int i = 0; i < ROWS; i++)
-        row[i] = p->data + (size_t)(r + i < p->R ? r + i : r) * p->row_bytes;
-    int whole = p->C - p->C % LANES;
-    for (int c = 0; c < whole; c += LANES) {
-        /* Multiply one vector of every row with one of every token. */
+#pragma GCC unroll 8
+    for (int h = 0; h < UNIT; h += LANES) {
         lanes w[ROWS];
+#pragma GCC unroll 8
         for (int i = 0; i < ROWS; i++)
-            w[i] = lanes_unpack(dtype, row[i], c);
+            w[i] = lanes_unpack(dtype, unit[i], h);
+#pragma GCC unroll 8
         for (int j = 0; j < tokens; j++) {
-            lanes v = lanes_load(x + (size_t)j * (size_t)p->C + c);
+            lanes v = lanes_load(x + (size_t)j * stride + h);
+#pragma GCC unroll 8
             for (int i = 0; i < ROWS; i++)
                 sum[j][i] = lanes_multiply_add(v, w[i], sum[j][i]);
         }
     }
-    if (whole < p->C) {
-        /* Do the same with what is left of the rows. */
-        size_t left = (size_t)(p->C - whole);
-        size_t bytes = fo_dtype_bytes(dtype, p->C - whole);
+}
+
+LANES_INLINE void block(const product *p, fo_dtype dtype, int r, int t,
+                        int tokens)
+{
+    lanes sum[TOKENS][ROWS] = {0};
+    size_t stride = (size_t)p->C, unit_bytes = fo_dtype_bytes(dtype, UNIT);
+    const float *x = p->x + (size_t)t * stride;
+    const char *unit[ROWS];
+    for (int i = 0; i < ROWS; i++)
+        unit[i] = p->data + (size_t)(r + i < p->R ? r + i : r) * p->row_bytes;
+    int whole = p->C / UNIT;
+    for (int u = 0; u < whole; u++) {
+        multiply_unit(sum, dtype, unit, x, stride, tokens);
+        for (int i = 0; i < ROWS; i++)
+            unit[i] += unit_bytes;
+        x += UNIT;
+    }
+    if (p->C % UNIT != 0) {
+        /* Multiply what is left of the rows. */
+        char ends[ROWS][UNIT * sizeof(float)] = {0};
+        float rest[TOKENS][UNIT] = {0};
+        size_t left = (size_t)(p->C % UNIT);
         for (int i = 0; i < ROWS; i++) {
-            char end[sizeof(lanes)] = {0};
-            memcpy(end, row[i] + fo_dtype_bytes(dtype, whole), bytes);
-            lanes w = lanes_unpack(dtype, end, 0);
-            for (int j = 0; j < tokens; j++) {
-                float v[LANES] = {0};
-                memcpy(v, x + (size_t)j * (size_t)p->C + whole,
-                       left * sizeof *v);
-                sum[j][i] = lanes_multiply_add(lanes_load(v), w, sum[j][i]);
-            }
+            memcpy(ends[i], unit[i], fo_dtype_bytes(dtype, (int64_t)left));
+            unit[i] = ends[i];
         }
+        for (int j = 0; j < tokens; j++)
+            memcpy(rest[j], x + (size_t)j * stride, left * sizeof(float));
+        multiply_unit(sum, dtype, unit, rest[0], UNIT, tokens);
     }
     for (int j = 0; j < tokens; j++)
         for (int i = 0; i < ROWS && r + i < p->R; i++)
@@ -100,17 +114,39 @@ static void stream(const product *p)
                 block_of_type(p, r, t);
 }
 
-/* Send tiles of weights through sgemm. */
-enum { TILE_ROWS = 128 };
+/* Choose how many rows a tile has. */
+enum { MOST_ROWS = 512, LEAST_ROWS = 64, TILE_FLOATS = 1 << 20 };
 
-static size_t tile_bytes(int C)
+/* Most rows of a tile of C columns, in sixteens. */
+static int most_rows(int C)
 {
-    return (size_t)TILE_ROWS * (size_t)C * sizeof(float);
+    int rows = TILE_FLOATS / C / 16 * 16;
+    return rows > MOST_ROWS ? MOST_ROWS : rows < LEAST_ROWS ? LEAST_ROWS : rows;
 }
 
-static void multiply_tile(const product *p, int r, float *tile)
+/* Rows of each of a multiple of four equal tiles, in sixteens. */
+static int tile_rows(int R, int C)
 {
-    int rows = p->R - r < TILE_ROWS ? p->R - r : TILE_ROWS;
+    int four = 4 * most_rows(C);
+    int tiles = 4 * ((R + four - 1) / four);
+    return ((R + tiles - 1) / tiles + 15) / 16 * 16;
+}
+
+/* Bytes that hold a tile of C columns, or of fewer. */
+static size_t tile_bytes(int C)
+{
+    size_t floats = (size_t)MOST_ROWS * (size_t)C;
+    size_t least = (size_t)LEAST_ROWS * (size_t)C;
+    if (floats > TILE_FLOATS)
+        floats = TILE_FLOATS;
+    return (floats > least ? floats : least) * sizeof(float);
+}
+
+/* Send tiles of weights through sgemm. */
+static void multiply_tile(const product *p, int r, int rows, float *tile)
+{
+    if (rows > p->R - r)
+        rows = p->R - r;
     const char *stored = p->data + (size_t)r * p->row_bytes;
     const float *w = (const float *)(const void *)stored;
     if (p->dtype != FO_F32) {
@@ -121,12 +157,15 @@ static void multiply_tile(const product *p, int r, float *tile)
                 p->x, p->C, w, p->C, 0, p->out + r, p->R);
 }
 
-static void multiply(const product *p, float *tiles, int threads)
+static void multiply(const product *p, char *tiles, int threads)
 {
-    size_t tile_floats = tile_bytes(p->C) / sizeof(float);
+    int rows = tile_rows(p->R, p->C);
+    size_t bytes = tile_bytes(p->C);
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (int r = 0; r < p->R; r += TILE_ROWS)
-        multiply_tile(p, r, tiles + (size_t)omp_get_thread_num() * tile_floats);
+    for (int r = 0; r < p->R; r += rows) {
+        void *tile = tiles + (size_t)omp_get_thread_num() * bytes;
+        multiply_tile(p, r, rows, tile);
+    }
 }
 
 /* Say how much room the tiles take. */
@@ -142,30 +181,35 @@ fo_status cpu_linear(fo_device *device, float *out, const float *x,
                      const fo_weight *weight, int T, fo_workspace workspace,
                      fo_error *error)
 {
+    cpu_linear_way way =
+        T <= cpu_linear_streamed ? CPU_LINEAR_STREAM : CPU_LINEAR_TILES;
+    return cpu_linear_by(way, device, out, x, weight, T, workspace, error);
+}
+
+fo_status cpu_linear_by(cpu_linear_way way, fo_device *device, float *out,
+                        const float *x, const fo_weight *weight, int T,
+                        fo_workspace workspace, fo_error *error)
+{
     (void)device;
-    int C = weight->C, unit = fo_dtype_info_get(weight->dtype)->block_values;
-    if (weight->dtype > FO_Q4_0 || C % unit != 0)
+    int R = weight->R, C = weight->C;
+    const fo_dtype_info *info = fo_dtype_info_get(weight->dtype);
+    if (weight->dtype > FO_Q4_0 || C < 1 || C % info->block_values != 0)
         return fo_fail(error, FO_ARG, "linear: %d columns of type %s", C,
-                       fo_dtype_info_get(weight->dtype)->name);
-    product p = {out,
-                 x,
-                 weight->data,
-                 weight->dtype,
-                 fo_dtype_bytes(weight->dtype, C),
-                 T,
-                 weight->R,
-                 C};
-    if (T <= cpu_linear_streamed) {
+                       info->name);
+    size_t row_bytes = fo_dtype_bytes(weight->dtype, C);
+    product p = {out, x, weight->data, weight->dtype, row_bytes, T, R, C};
+    if (way == CPU_LINEAR_STREAM) {
         stream(&p);
         return FO_OK;
     }
-    size_t fit = workspace.bytes / tile_bytes(C);
+    if (T == 0 || R == 0)
+        return FO_OK;
     int threads = omp_get_max_threads();
-    if (fit < (size_t)threads)
-        threads = (int)fit;
-    if (threads == 0)
+    size_t tiles = workspace.bytes / tile_bytes(C);
+    if (tiles == 0)
         return fo_fail_short(error, FO_ARG, tile_bytes(C), workspace.bytes,
                              "linear: the workspace holds no tile");
-    multiply(&p, workspace.data, threads);
+    multiply(&p, workspace.data,
+             tiles < (size_t)threads ? (int)tiles : threads);
     return FO_OK;
 }
