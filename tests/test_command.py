@@ -142,6 +142,13 @@ class Run(Command):
         for prompt in ("", " ", "\u65e5\u672c", "--help", "<|end|>"):
             self.folio("run", "-n", "2", "-p", prompt)
 
+    def test_answers_a_question(self):
+        question = "What is a block table?"
+        output = self.folio("run", "--chat", "-p", question, "--temp", "0")[0]
+        self.assertNotIn(question.encode(), output)
+        self.assertIn(b"block", output)
+        self.assertFalse(output.startswith(b" "))
+
     def test_stops_at_the_end_of_the_context(self):
         output = self.folio("run", "--ctx", "30", "-n", "1000", "--ids", "-p",
                             "A block table")[0]
@@ -169,8 +176,9 @@ class Run(Command):
         self.refused(missing, "No such file", arguments=["run", "-m", missing])
         self.refused(self.folder, arguments=["run", "-m", self.folder])
         self.refused("100000", arguments=["run", "--ctx", "100000"])
-        self.refused("context", "8", arguments=[
+        output = self.refused("context", "8", arguments=[
             "run", "--ctx", "8", "-p", "This is far too long " * 9])
+        self.assertEqual(output, b"")
         wrong = self.path("wrong.gguf")
         with open(wrong, "wb") as f:
             f.write(b"GGUF" + b"\xff" * 100)

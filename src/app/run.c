@@ -205,8 +205,6 @@ static fo_status prepare(const arguments *a, const fo_session *session,
     fo_status status = strcmp(a->prompt, "-") == 0
                            ? read_input(p, error)
                            : copy_argument(a->prompt, p, error);
-    if (status == FO_OK && !a->chat && !a->ids)
-        fwrite(p->text, 1, p->length, stdout);
     if (status == FO_OK && a->chat)
         status = ask(session, p, error);
     if (status != FO_OK)
@@ -250,6 +248,8 @@ static fo_status generate(const arguments *a, fo_session *session,
     fo_status status =
         fo_session_prefill(session, prompt->ids, prompt->count, NULL, error);
     f->prefill = now() - begin;
+    if (status == FO_OK && !a->chat && !a->ids)
+        fwrite(prompt->text, 1, prompt->length, stdout);
     int room = fo_session_context(session) - fo_session_length(session);
     int most = a->tokens < room ? a->tokens : room;
     for (int i = 0; i < most && status == FO_OK; i++) {
