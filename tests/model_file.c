@@ -233,23 +233,25 @@ static void write_layer(writer *to, int l)
 {
     static const struct {
         const char *part;
-        int R;      /* 0: a norm */
-        bool in[2]; /* Phi-3, Llama */
-    } parts[] = {
-        {"attn_norm", 0, {true, true}}, {"attn_qkv", 64, {true, false}},
-        {"attn_q", 32, {false, true}},  {"attn_k", 16, {false, true}},
-        {"attn_v", 16, {false, true}},  {"attn_output", 32, {true, true}},
-        {"ffn_norm", 0, {true, true}},  {"ffn_gate", 32, {false, true}},
-        {"ffn_down", 32, {true, true}}};
+        uint64_t R, C; /* R 1: a norm */
+        bool in[2];    /* Phi-3, Llama */
+    } parts[] = {{"attn_norm", 1, 32, {true, true}},
+                 {"attn_qkv", 64, 32, {true, false}},
+                 {"attn_q", 32, 32, {false, true}},
+                 {"attn_k", 16, 32, {false, true}},
+                 {"attn_v", 16, 32, {false, true}},
+                 {"attn_output", 32, 32, {true, true}},
+                 {"ffn_norm", 1, 32, {true, true}},
+                 {"ffn_gate", 96, 32, {false, true}},
+                 {"ffn_down", 32, 96, {true, true}}};
     char name[64];
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         snprintf(name, sizeof name, "blk.%d.%s.weight", l, parts[i].part);
         if (parts[i].in[to->options->arch])
-            matrix(to, name, parts[i].R == 0 ? 1 : (uint64_t)parts[i].R, 32,
-                   parts[i].R == 0);
+            matrix(to, name, parts[i].R, parts[i].C, parts[i].R == 1);
     }
     snprintf(name, sizeof name, "blk.%d.ffn_up.weight", l);
-    matrix(to, name, to->options->arch == FO_ARCH_PHI3 ? 64 : 32, 32, false);
+    matrix(to, name, to->options->arch == FO_ARCH_PHI3 ? 192 : 96, 32, false);
 }
 
 /* Write the numbers of a small model. */
@@ -259,7 +261,7 @@ static void write_numbers(writer *to)
         const char *key;
         uint32_t value;
     } numbers[] = {{"context_length", 64},      {"embedding_length", 32},
-                   {"feed_forward_length", 32}, {"block_count", 2},
+                   {"feed_forward_length", 96}, {"block_count", 2},
                    {"attention.head_count", 4}, {"attention.head_count_kv", 2},
                    {"rope.dimension_count", 8}};
     const char *arch = fo_arch_name(to->options->arch);

@@ -52,7 +52,7 @@ typedef struct small_model {
     const char *extra; /* a tensor of 32 floats to add                   */
 } small_model;
 
-/* Two layers, C 32, H 4, K 2, D 8, F 32 and a whole vocabulary; the weights
+/* Two layers, C 32, H 4, K 2, D 8, F 96 and a whole vocabulary; the weights
  * are zeros. */
 model_file *small_model_new(const small_model *options);
 

@@ -80,8 +80,8 @@ static void finds_the_weights_of_phi3(void **state)
     assert_ptr_not_equal(m.weights->output.data, m.weights->embedding.data);
     check_weight(m.weights->layers[1].qkv, 64, 32);
     check_weight(m.weights->layers[1].attn_out, 32, 32);
-    check_weight(m.weights->layers[1].gate_up, 64, 32);
-    check_weight(m.weights->layers[1].down, 32, 32);
+    check_weight(m.weights->layers[1].gate_up, 192, 32);
+    check_weight(m.weights->layers[1].down, 32, 96);
     assert_null(m.weights->layers[1].q.data);
     assert_non_null(m.weights->layers[0].ffn_norm);
     assert_null(m.weights->rope_long);
@@ -111,8 +111,8 @@ static void finds_the_weights_of_llama(void **state)
     check_weight(m.weights->layers[0].q, 32, 32);
     check_weight(m.weights->layers[0].k, 16, 32);
     check_weight(m.weights->layers[0].v, 16, 32);
-    check_weight(m.weights->layers[0].gate, 32, 32);
-    check_weight(m.weights->layers[0].up, 32, 32);
+    check_weight(m.weights->layers[0].gate, 96, 32);
+    check_weight(m.weights->layers[0].up, 96, 32);
     assert_null(m.weights->layers[0].qkv.data);
     assert_int_equal(device.mapped, 2 + 2 * 9);
     close_all(&m);
