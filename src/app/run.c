@@ -248,7 +248,9 @@ static fo_status generate(const arguments *a, fo_session *session,
     fo_status status =
         fo_session_prefill(session, prompt->ids, prompt->count, NULL, error);
     f->prefill = now() - begin;
-    if (status == FO_OK && !a->chat && !a->ids)
+    if (status != FO_OK)
+        return status;
+    if (!a->chat && !a->ids)
         fwrite(prompt->text, 1, prompt->length, stdout);
     int room = fo_session_context(session) - fo_session_length(session);
     int most = a->tokens < room ? a->tokens : room;
