@@ -198,6 +198,33 @@ static void refuses_nonsense(void **state)
     fo_session_unload(&session);
 }
 
+static void refuses_a_load_beyond_the_limit(void **state)
+{
+    const stage *s = *state;
+    int refused = 0;
+    for (uint64_t limit = 1000;; limit *= 2) {
+        fo_device *device;
+        fo_session *session;
+        fo_device_info info;
+        fo_error error = {0};
+        fo_device_options options = {.memory_limit = limit};
+        assert_int_equal(fo_backend_cpu.open(&options, &device, NULL), FO_OK);
+        fo_status status =
+            fo_session_load(device, s->path, &small, &session, &error);
+        fo_session_unload(&session);
+        fo_backend_cpu.info(device, &info);
+        assert_int_equal(info.memory_own, 0);
+        fo_backend_cpu.close(&device);
+        if (status == FO_OK)
+            break;
+        assert_int_equal(status, FO_NOMEM);
+        assert_true(error.required > error.available);
+        refused++;
+    }
+    print_message("%d limits were too small\n", refused);
+    assert_true(refused > 3);
+}
+
 /* Test how a session works. */
 /* Prefill whole, in chunks, and token by token. */
 static float *logits_in_chunks(const stage *s, int chunk, int block_size)
@@ -378,6 +405,7 @@ int main(void)
         cmocka_unit_test(leaves_the_sequence_as_it_was),
         cmocka_unit_test(frees_what_the_window_left),
         cmocka_unit_test(refuses_nonsense),
+        cmocka_unit_test(refuses_a_load_beyond_the_limit),
         cmocka_unit_test(gives_every_byte_back),
         cmocka_unit_test(draws_the_pinned_tokens),
     };
