@@ -101,9 +101,8 @@ static size_t random_text(uint64_t round, char *text, size_t room)
 }
 
 /* Check that ids decode to a text. */
-static void check_decodes_to(const vocabulary *v, const int32_t *ids,
-                             size_t count, const char *text, size_t size,
-                             uint64_t round)
+static bool decodes_to(const vocabulary *v, const int32_t *ids, size_t count,
+                       const char *text, size_t size)
 {
     char back[4096];
     size_t at = 0;
@@ -115,9 +114,7 @@ static void check_decodes_to(const vocabulary *v, const int32_t *ids,
                          FO_OK);
         at += length;
     }
-    if (at != size || memcmp(back, text, size) != 0)
-        fail_msg("round %llu: %zu bytes came back as %zu others",
-                 (unsigned long long)round, size, at);
+    return at == size && memcmp(back, text, size) == 0;
 }
 
 /* Encode plainly and slowly. */
@@ -191,9 +188,8 @@ static size_t cut_plainly(const unsigned char *text, size_t size, part *parts)
     return n;
 }
 
-static void check_naive_agrees(const vocabulary *v, const int32_t *ids,
-                               size_t count, const char *text, size_t size,
-                               uint64_t round)
+static bool naive_agrees(const vocabulary *v, const int32_t *ids, size_t count,
+                         const char *text, size_t size)
 {
     static part parts[128];
     size_t n = cut_plainly((const unsigned char *)text, size, parts);
@@ -222,18 +218,16 @@ static void check_naive_agrees(const vocabulary *v, const int32_t *ids,
         bool apart = parts[i].size == 2 && memcmp(parts[i].bytes, "bb", 2) == 0;
         size_t ids_here = apart ? 2 : id >= 0 ? 1 : parts[i].size;
         if (at + ids_here > count)
-            fail_msg("round %llu: %zu ids are too few",
-                     (unsigned long long)round, count);
+            return false;
         for (size_t k = 0; k < ids_here; k++, at++) {
             int32_t want = apart     ? id_of(v, "b")
                            : id >= 0 ? id
                                      : 3 + parts[i].bytes[k];
             if (ids[at] != want)
-                fail_msg("round %llu: id %zu is %d, not %d",
-                         (unsigned long long)round, at, ids[at], want);
+                return false;
         }
     }
-    assert_int_equal(at, count);
+    return at == count;
 }
 
 /* Come back unharmed. */
@@ -249,11 +243,35 @@ static void comes_back_unharmed(void **state)
         assert_int_equal(
             fo_tokenizer_encode(v.tokenizer, text, size, 0, &ids, &count, NULL),
             FO_OK);
-        check_decodes_to(&v, ids, count, text, size, round);
-        if (round % 16 == 0)
-            check_naive_agrees(&v, ids, count, text, size, round);
+        if (!decodes_to(&v, ids, count, text, size))
+            fail_msg("text %llu came back harmed", (unsigned long long)round);
+        if (round % 17 == 0 && !naive_agrees(&v, ids, count, text, size))
+            fail_msg("text %llu is cut wrongly", (unsigned long long)round);
         fo_memory_free(ids);
     }
+    close_vocabulary(&v);
+}
+
+/* Catch a planted fault. */
+static void judges_catch_planted_faults(void **state)
+{
+    (void)state;
+    vocabulary v = open_small(FO_ARCH_PHI3);
+    int32_t good[] = {id_of(&v, "\xe2\x96\x81the"), id_of(&v, "he")};
+    int32_t letters[] = {id_of(&v, "\xe2\x96\x81"), id_of(&v, "th"),
+                         id_of(&v, "e"), id_of(&v, "he")};
+    int32_t wrong[] = {id_of(&v, "\xe2\x96\x81the"), id_of(&v, "ll")};
+    const char *text = "thehe";
+    assert_true(decodes_to(&v, good, 2, text, 5));
+    assert_true(naive_agrees(&v, good, 2, text, 5));
+    assert_true(decodes_to(&v, letters, 4, text, 5));
+    assert_false(naive_agrees(&v, letters, 4, text, 5));
+    assert_false(decodes_to(&v, wrong, 2, text, 5));
+    assert_false(naive_agrees(&v, wrong, 2, text, 5));
+    assert_false(decodes_to(&v, good, 1, text, 5));
+    assert_false(naive_agrees(&v, good, 1, text, 5));
+    assert_false(decodes_to(&v, good, 2, text, 4));
+    assert_false(naive_agrees(&v, good, 2, text, 4));
     close_vocabulary(&v);
 }
 
@@ -310,6 +328,7 @@ static void takes_unused_pieces_apart(void **state)
     close_vocabulary(&v);
 }
 
+/* Check what tokens mean. */
 /* Check special tokens. */
 static void finds_special_tokens(void **state)
 {
@@ -633,6 +652,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(comes_back_unharmed),
+        cmocka_unit_test(judges_catch_planted_faults),
         cmocka_unit_test(cuts_as_expected),
         cmocka_unit_test(takes_unused_pieces_apart),
         cmocka_unit_test(finds_special_tokens),
