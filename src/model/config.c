@@ -88,6 +88,45 @@ static fo_status recognise(const fo_gguf *gguf, fo_config *config,
                    fo_gguf_string_show(name, shown, sizeof shown));
 }
 
+/* Find the head dimension. */
+static void find_head(source *from, fo_config *config)
+{
+    if (has(from, "attention.key_length"))
+        config->D = size_of(from, "attention.key_length", 1);
+    else if (config->C % config->H == 0)
+        config->D = config->C / config->H;
+    else
+        from->status = fo_fail(from->error, FO_FORMAT,
+                               "%d heads do not divide a hidden size of %d",
+                               config->H, config->C);
+    if (has(from, "attention.value_length") &&
+        size_of(from, "attention.value_length", 1) != config->D)
+        from->status = fo_fail(from->error, FO_UNSUPPORTED,
+                               "values and keys of different head dimensions");
+}
+
+/* Check that the sizes fit together. */
+static void check_sizes(source *from, const fo_config *config)
+{
+    if (from->status != FO_OK)
+        return;
+    if (config->V < 1)
+        from->status =
+            fo_fail(from->error, FO_FORMAT,
+                    "tokenizer.ggml.tokens has no tokens, or too many");
+    else if (config->H % config->K != 0)
+        from->status =
+            fo_fail(from->error, FO_FORMAT,
+                    "%d kv heads do not divide %d heads", config->K, config->H);
+    else if (config->D % 2 != 0)
+        from->status = fo_fail(from->error, FO_FORMAT,
+                               "the head dimension %d is odd", config->D);
+    else if ((config->H + 2 * (int64_t)config->K) * config->D > INT_MAX)
+        from->status = fo_fail(from->error, FO_FORMAT,
+                               "%d heads of dimension %d are too many",
+                               config->H, config->D);
+}
+
 /* Read the sizes. */
 static void read_sizes(source *from, fo_config *config)
 {
@@ -110,39 +149,9 @@ static void read_sizes(source *from, fo_config *config)
     } else {
         config->V = size_of(from, "vocab_size", 1);
     }
-    if (from->status != FO_OK)
-        return;
-    /* Find the head dimension. */
-    if (has(from, "attention.key_length"))
-        config->D = size_of(from, "attention.key_length", 1);
-    else if (config->C % config->H == 0)
-        config->D = config->C / config->H;
-    else
-        from->status = fo_fail(from->error, FO_FORMAT,
-                               "%d heads do not divide a hidden size of %d",
-                               config->H, config->C);
-    if (has(from, "attention.value_length") &&
-        size_of(from, "attention.value_length", 1) != config->D)
-        from->status = fo_fail(from->error, FO_UNSUPPORTED,
-                               "values and keys of different head dimensions");
-    if (from->status != FO_OK)
-        return;
-    /* Check that the sizes fit together. */
-    if (config->V < 1)
-        from->status =
-            fo_fail(from->error, FO_FORMAT,
-                    "tokenizer.ggml.tokens has no tokens, or too many");
-    else if (config->H % config->K != 0)
-        from->status =
-            fo_fail(from->error, FO_FORMAT,
-                    "%d kv heads do not divide %d heads", config->K, config->H);
-    else if (config->D % 2 != 0)
-        from->status = fo_fail(from->error, FO_FORMAT,
-                               "the head dimension %d is odd", config->D);
-    else if ((config->H + 2 * (int64_t)config->K) * config->D > INT_MAX)
-        from->status = fo_fail(from->error, FO_FORMAT,
-                               "%d heads of dimension %d are too many",
-                               config->H, config->D);
+    if (from->status == FO_OK)
+        find_head(from, config);
+    check_sizes(from, config);
 }
 
 /* Read what RoPE needs. */
