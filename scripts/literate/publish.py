@@ -196,7 +196,7 @@ class Publication:
                           f'<p class="chapter-number">Chapter {n}</p>\n{m[1]}',
                           bodies[chapter], count=1, flags=re.S)
             parts.append(f'<section class="chapter" id="{ident(chapter)}">'
-                         f"{body}</section>")
+                         f'{body}<div class="chapter-end"></div></section>')
         for name, title in INDEXES:
             html = (woven.chunk_index() if name == "chunks"
                     else woven.name_index())
