@@ -19,6 +19,7 @@ sys.path[:0] = [str(HOME / "scripts"), str(HOME / "tests")]
 import lit_fuzz  # noqa: E402
 from literate.book import Book, Chapter, Fault, read_book  # noqa: E402
 from literate.names import top_level_names  # noqa: E402
+from literate.publish import glue  # noqa: E402
 from literate.stitch import stitch  # noqa: E402
 from literate.tangle import tangle, title_comment  # noqa: E402
 from literate.weave import Woven  # noqa: E402
@@ -615,6 +616,11 @@ class Weaving(unittest.TestCase):
         text = re.sub(r"<[^>]*>", "", self.woven.name_index())
         self.assertIn("say function 1.2 used in 2.1", text)
         self.assertIn("b_total variable 2.1", text)
+
+    def test_a_formula_keeps_its_full_stop(self):
+        math = '<math display="inline"><mi>x</mi></math>'
+        self.assertEqual(glue(f"{math} a {math}. {math}"),
+                         f'{math} a <span class="glue">{math}.</span> {math}')
 
     def test_names_of_all_kinds(self):
         found = top_level_names("""

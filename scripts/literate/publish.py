@@ -42,9 +42,9 @@ def pandoc(markdown, prefix, mathematics):
 
 def glue(html):
     """Keep a formula in a line together with the mark that follows it."""
-    return re.sub(r'(<math display="inline".*?</math>|<img class="math inline"'
-                  r"[^>]*>)([.,;:!?)’”]+)", r'<span class="glue">\1\2</span>',
-                  html, flags=re.S)
+    return re.sub(r'(<math display="inline"(?:(?!</math>).)*</math>|'
+                  r'<img class="math inline"[^>]*>)([.,;:!?)’”]+)',
+                  r'<span class="glue">\1\2</span>', html, flags=re.S)
 
 
 def python_with_matplotlib():
@@ -67,7 +67,7 @@ class Publication:
         self.chapters = [c for n, c in everything if n]
         self.title = chapter_title(self.front) if self.front else "The book"
 
-    def make(self):
+    def make(self, with_pdf):
         shutil.rmtree(self.target, ignore_errors=True)
         self.target.mkdir(parents=True)
         for figure in sorted((self.home / "book/figures").glob("*.svg")):
@@ -75,7 +75,8 @@ class Publication:
             shutil.copy(figure, self.target / "figures")
         self.check_links()
         self.make_pages()
-        self.make_pdf()
+        if with_pdf:
+            self.make_pdf()
 
     def check_links(self):
         for chapter in self.book.chapters:
@@ -279,5 +280,5 @@ def inline(title):
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(title))
 
 
-def publish(home, book, target):
-    Publication(home, book, target).make()
+def publish(home, book, target, with_pdf):
+    Publication(home, book, target).make(with_pdf)
