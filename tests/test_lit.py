@@ -472,6 +472,12 @@ class Commands(unittest.TestCase):
                              r"^book/02-two\.md:3: <<Nothing>> is not defined")
         self.assertFalse(self.source().exists())
 
+    def test_book_finds_missing_figures_and_chapters(self):
+        for link in ("![A walk\nby day](figures/walk.svg)", "a\n[b](09-no.md)"):
+            (self.home / "book/02-two.md").write_text("# Two\n\n" + link)
+            self.assertRegex(self.lit("book", fails=True),
+                             r"^book/02-two\.md:4: there is no book/")
+
     def plant(self, edit, want):
         """A fault planted after a clean check is found, and named."""
         self.lit("tangle")
