@@ -91,7 +91,7 @@ static void matches_real_vocabularies(void **state)
     (void)state;
     const char *folder = getenv("FOLIO_VOCAB_DIR");
     if (folder == NULL) {
-        print_message("not run: FOLIO_VOCAB_DIR names no folder with the real "
+        print_message("SKIP: FOLIO_VOCAB_DIR names no folder with the real "
                       "vocabularies\n");
         skip();
     }
