@@ -24,14 +24,14 @@ def string(text):
     return struct.pack("<Q", len(text)) + text.encode()
 
 
-def phi3_mini():
+def phi3_mini(changes={}):
     """The metadata of Phi-3-mini with a context of 4,096, and no tensors."""
     entries = [string("general.architecture") + struct.pack("<I", 8)
                + string("phi3"),
                string("phi3.attention.layer_norm_rms_epsilon")
                + struct.pack("<If", 6, 1e-5)]
     entries += [string("phi3." + key) + struct.pack("<II", 4, value)
-                for key, value in PHI3_MINI.items()]
+                for key, value in {**PHI3_MINI, **changes}.items()]
     return struct.pack("<4sIQQ", b"GGUF", 3, 0, len(entries)) + b"".join(
         entries)
 
@@ -65,6 +65,14 @@ class Inspect(Looking):
         self.assertEqual(row, ["393,216", "6,291,456", "256", "4,096"])
         row = re.search(r"^ +f32 +(.*)$", shown, re.M)[1].split()
         self.assertEqual(row, ["786,432", "12,582,912", "128", "2,048"])
+
+    def test_counts_blocks_beyond_64_bits(self):
+        data = phi3_mini({"block_count": 1 << 24, "attention.head_count": 32,
+                          "attention.key_length": 1 << 24,
+                          "embedding_length": 3072})
+        shown = self.folio("inspect", self.file(data), "-b", str(1 << 20))
+        row = re.search(r"^ +f32 +(.*)$", shown, re.M)[1].split()
+        self.assertEqual(row[2:], ["0", "0"])
 
     def test_shows_metadata_tensors_and_totals(self):
         shown = self.folio("inspect", MODEL)

@@ -247,12 +247,14 @@ static void show_cache(const fo_gguf *gguf, const options *o)
     printf("  %-7s  %15s  %15s  %15s  %15s\n", "type", "bytes a token",
            "bytes a block", "blocks", "tokens");
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        uint64_t bytes = fo_config_kv_bytes(&config, types[i]);
+        uint64_t bytes = fo_config_kv_bytes(&config, types[i]), whole;
         uint64_t size = (uint64_t)o->block_size;
-        uint64_t fit = o->memory / (bytes * size);
+        if (__builtin_mul_overflow(bytes, size, &whole))
+            whole = UINT64_MAX;
+        uint64_t fit = o->memory / whole;
         printf("  %-7s  %15s  %15s  %15s  %15s\n",
                fo_dtype_info_get(types[i])->name, grouped(bytes, token),
-               grouped(bytes * size, block), grouped(fit, blocks),
+               grouped(whole, block), grouped(fit, blocks),
                grouped(fit * size, tokens));
     }
 }
