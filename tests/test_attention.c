@@ -16,7 +16,7 @@
 /* List the shapes and keep a tally. */
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
-static const int head_dims[] = {64, 80, 96, 128, 256};
+static const int head_dims[] = {64, 80, 96, 128, 256, 20};
 static const fo_dtype dtypes[] = {FO_F32, FO_F16, FO_BF16};
 static const struct {
     int H, K;

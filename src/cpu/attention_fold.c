@@ -1,4 +1,5 @@
 #include "cpu/attention.h"
+#include "cpu/lanes.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -13,64 +14,138 @@ cpu_attention_span cpu_attention_visible(const fo_attention *attention,
 }
 
 /* Find a run of keys or values that lie side by side. */
-static const float *read_run(const cpu_attention_rows *rows, const char *pool,
-                             int from, int to, float *room, int *count)
+static const char *find_run(const cpu_attention_rows *rows, const char *pool,
+                            int from, int to, int *count)
 {
     const fo_kv *kv = rows->keys->kv;
     int i = from / kv->B, within = from - i * kv->B;
     int64_t block =
         rows->keys->block_of(rows->keys->tables, rows->tile->sequence, i);
     int64_t key = (block * kv->K + rows->head) * kv->B + within;
-    const char *run = pool + key * (int64_t)rows->key_bytes;
     int left = kv->B - within;
     *count = to - from < left ? to - from : left;
-    if (kv->dtype == FO_F32)
-        return (const float *)run;
-    fo_dtype_load(kv->dtype, run, room, (int64_t)*count * kv->D);
-    return room;
+    return pool + key * (int64_t)rows->key_bytes;
 }
 
 /* Bring a strip together in one piece. */
-static const float *read_strip(const cpu_attention_rows *rows, const char *pool,
-                               int from, int to)
+static const float *gather_strip(const cpu_attention_rows *rows,
+                                 const char *pool, int from, int to)
 {
+    fo_dtype dtype = rows->keys->kv->dtype;
     int count;
     for (int at = from; at < to; at += count) {
-        float *place = rows->strip + (int64_t)(at - from) * rows->D;
-        const float *run = read_run(rows, pool, at, to, place, &count);
-        if (count == to - from)
-            return run;
-        if (run != place)
-            memcpy(place, run, (size_t)count * (size_t)rows->D * sizeof(float));
+        const char *run = find_run(rows, pool, at, to, &count);
+        if (dtype == FO_F32 && count == to - from)
+            return (const float *)(const void *)run;
+        fo_dtype_load(dtype, run, rows->strip + (int64_t)(at - from) * rows->D,
+                      (int64_t)count * rows->D);
     }
     return rows->strip;
 }
 
-/* Score the keys of a strip. */
-static float dot(const float *x, const float *y, int D)
+/* Take the scalar product with a stored key. */
+LANES_INLINE float dot(fo_dtype dtype, const float *q, const char *key, int D)
 {
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int i = 0; i < D; i++)
-        sum += x[i] * y[i];
+    lanes sums = {0};
+    int c = 0;
+    for (; c + LANES <= D; c += LANES)
+        sums = lanes_multiply_add(lanes_load(q + c),
+                                  lanes_unpack(dtype, key, c), sums);
+    float sum = lanes_sum(sums);
+    if (c < D) {
+        float rest[LANES] = {0};
+        fo_dtype_load(dtype, key + fo_dtype_bytes(dtype, c), rest, D - c);
+        for (int i = 0; c + i < D; i++)
+            sum += q[c + i] * rest[i];
+    }
     return sum;
 }
 
+/* Add stored values to a sum. */
+LANES_INLINE void add_some(fo_dtype dtype, float *sum, const float *w,
+                           const char *v, size_t value_bytes, int count, int D)
+{
+    int c = 0;
+    for (; c + LANES <= D; c += LANES) {
+        lanes s = lanes_load(sum + c);
+        for (int j = 0; j < count; j++)
+            s = lanes_multiply_add(
+                lanes_unpack(dtype, v + (size_t)j * value_bytes, c),
+                w[j] - (lanes){0}, s);
+        memcpy(sum + c, &s, sizeof s);
+    }
+    for (int j = 0; j < count && c < D; j++) {
+        float rest[LANES] = {0};
+        fo_dtype_load(dtype,
+                      v + (size_t)j * value_bytes + fo_dtype_bytes(dtype, c),
+                      rest, D - c);
+        for (int i = 0; c + i < D; i++)
+            sum[c + i] += w[j] * rest[i];
+    }
+}
+
+/* Score a run, or add it, by its type. */
+LANES_INLINE void score_as(fo_dtype dtype, const cpu_attention_rows *rows,
+                           const char *run, float *scores, int count)
+{
+    for (int j = 0; j < count; j++, run += rows->key_bytes)
+        scores[j] = dot(dtype, rows->q, run, rows->D);
+}
+
+LANES_INLINE void add_as(fo_dtype dtype, const cpu_attention_rows *rows,
+                         const char *run, const float *w, int count)
+{
+    size_t bytes = rows->key_bytes;
+    int j = 0;
+    for (; j + 4 <= count; j += 4)
+        add_some(dtype, rows->sum, w + j, run + (size_t)j * bytes, bytes, 4,
+                 rows->D);
+    for (; j < count; j++)
+        add_some(dtype, rows->sum, w + j, run + (size_t)j * bytes, bytes, 1,
+                 rows->D);
+}
+
+static void score_run(const cpu_attention_rows *rows, const char *run,
+                      float *scores, int count)
+{
+    switch (rows->keys->kv->dtype) {
+    case FO_F16:
+        return score_as(FO_F16, rows, run, scores, count);
+    case FO_BF16:
+        return score_as(FO_BF16, rows, run, scores, count);
+    default:
+        return score_as(FO_F32, rows, run, scores, count);
+    }
+}
+
+static void add_run(const cpu_attention_rows *rows, const char *run,
+                    const float *w, int count)
+{
+    switch (rows->keys->kv->dtype) {
+    case FO_F16:
+        return add_as(FO_F16, rows, run, w, count);
+    case FO_BF16:
+        return add_as(FO_BF16, rows, run, w, count);
+    default:
+        return add_as(FO_F32, rows, run, w, count);
+    }
+}
+
+/* Score the keys of a strip. */
 static void score(const cpu_attention_rows *rows, int from, int to)
 {
     const char *keys = rows->keys->kv->k;
-    int D = rows->D, n = to - from, count;
+    int D = rows->D, count;
     if (rows->count > 1) {
-        const float *k = read_strip(rows, keys, from, to);
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows->count, n, D,
-                    1, rows->q, D, k, D, 0, rows->weights, cpu_attention_strip);
+        const float *k = gather_strip(rows, keys, from, to);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows->count,
+                    to - from, D, 1, rows->q, D, k, D, 0, rows->weights,
+                    cpu_attention_strip);
         return;
     }
-    for (int done = 0; done < n; done += count) {
-        const float *k =
-            read_run(rows, keys, from + done, to, rows->strip, &count);
-        for (int j = 0; j < count; j++)
-            rows->weights[done + j] = dot(rows->q, k + (int64_t)j * D, D);
+    for (int at = from; at < to; at += count) {
+        const char *run = find_run(rows, keys, at, to, &count);
+        score_run(rows, run, rows->weights + at - from, count);
     }
 }
 
@@ -145,36 +220,20 @@ static void weigh(const cpu_attention_rows *rows, int r, int first, int last,
 }
 
 /* Add the weighted values of a strip. */
-static void add_weighted(float *restrict sum, const float *w, const float *v,
-                         int count, int D)
-{
-    int j = 0;
-    for (; j + 4 <= count; j += 4, w += 4, v += 4 * (int64_t)D)
-#pragma omp simd
-        for (int i = 0; i < D; i++)
-            sum[i] = sum[i] + w[0] * v[i] + w[1] * v[D + i] +
-                     w[2] * v[2 * D + i] + w[3] * v[3 * D + i];
-    for (; j < count; j++, w++, v += D)
-#pragma omp simd
-        for (int i = 0; i < D; i++)
-            sum[i] = sum[i] + w[0] * v[i];
-}
-
 static void add_values(const cpu_attention_rows *rows, int from, int to)
 {
     const char *values = rows->keys->kv->v;
-    int D = rows->D, n = to - from, count;
+    int D = rows->D, count;
     if (rows->count > 1) {
-        const float *v = read_strip(rows, values, from, to);
+        const float *v = gather_strip(rows, values, from, to);
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows->count, D,
-                    n, 1, rows->weights, cpu_attention_strip, v, D, 1,
+                    to - from, 1, rows->weights, cpu_attention_strip, v, D, 1,
                     rows->sum, D);
         return;
     }
-    for (int done = 0; done < n; done += count) {
-        const float *v =
-            read_run(rows, values, from + done, to, rows->strip, &count);
-        add_weighted(rows->sum, rows->weights + done, v, count, D);
+    for (int at = from; at < to; at += count) {
+        const char *run = find_run(rows, values, at, to, &count);
+        add_run(rows, run, rows->weights + at - from, count);
     }
 }
 
