@@ -210,9 +210,9 @@ class Publication:
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             f"<title>{escape(self.title)}</title><style>{css}</style></head>"
             f"<body>{''.join(parts)}</body></html>", "utf-8")
-        print("lit book: setting the PDF, which takes a minute", flush=True)
+        print("lit book: setting the PDF, which takes some minutes", flush=True)
         pdf = self.target / "folio.pdf"
-        run(["weasyprint", "--quiet", whole, pdf])
+        run(["weasyprint", whole, pdf])
         whole.unlink()
         print(f"lit book: {pdf.relative_to(self.home)}, "
               f"{pdf.stat().st_size // 1024} KiB", flush=True)
