@@ -71,8 +71,13 @@ const fo_backend *app_backend(const struct argp_state *state, const char *name)
         if (strcmp(backends[i]->name, name) == 0)
             return backends[i];
     }
-    argp_error(state, "--device: no device '%s' in this build (there is cpu)",
-               name);
+    char names[64] = "";
+    for (size_t i = 0; i < count; i++) {
+        strcat(names, " ");
+        strcat(names, backends[i]->name);
+    }
+    argp_error(state, "--device: no device '%s' in this build; it has%s", name,
+               names);
     return NULL;
 }
 
