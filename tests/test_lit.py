@@ -692,6 +692,24 @@ def fuzz(task):
     return done, refused, wrong
 
 
+def reformat(paths):
+    """Format files in another style and stitch each; the refusals."""
+    book, refused = read_book(HOME), []
+    files = files_of(book)
+    style = "--style={BasedOnStyle: WebKit, ColumnLimit: 80}"
+    for path in paths:
+        new = subprocess.run(["clang-format", style], input=files[path],
+                             text=True, capture_output=True, check=True).stdout
+        try:
+            _, _, changed = stitch(book, {path: new})
+        except Fault as fault:
+            refused.append(str(fault))
+            continue
+        if tangle(changed, changed.chunks[path]).text() != new:
+            raise AssertionError(f"{path} was stitched wrongly")
+    return refused
+
+
 class Fuzzing(unittest.TestCase):
     """Random edits of the real book: stitched exactly, or refused."""
 
@@ -721,22 +739,15 @@ class Fuzzing(unittest.TestCase):
     @unittest.skipUnless(shutil.which("clang-format"), "clang-format is absent")
     def test_reformatting(self):
         """The whole source in another style, a file at a time."""
-        book, refused, count = read_book(HOME), [], 0
-        style = "--style={BasedOnStyle: WebKit, ColumnLimit: 80}"
-        for path, text in files_of(book).items():
-            if not path.endswith((".c", ".h")):
-                continue
-            new = subprocess.run(["clang-format", style], input=text, text=True,
-                                 capture_output=True, check=True).stdout
-            count += 1
-            try:
-                _, _, changed = stitch(book, {path: new})
-                self.assertEqual(files_of(changed)[path], new)
-            except Fault as fault:
-                refused.append(str(fault))
-        print(f"reformatting: {count - len(refused)} files stitched, "
+        paths = [root.name for root in read_book(HOME).roots
+                 if root.name.endswith((".c", ".h"))]
+        with multiprocessing.Pool(2) as pool:
+            refused = [fault for faults in pool.map(
+                reformat, [paths[k::8] for k in range(8)], 1)
+                for fault in faults]
+        print(f"reformatting: {len(paths) - len(refused)} files stitched, "
               f"{len(refused)} refused", file=sys.stderr)
-        self.assertLessEqual(len(refused), 0.2 * count, refused)
+        self.assertLessEqual(len(refused), 0.2 * len(paths), refused)
 
 
 if __name__ == "__main__":
