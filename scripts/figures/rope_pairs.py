@@ -8,7 +8,7 @@ WIDTH = 56
 
 
 def head(top, title, pairs):
-    f.text(20, top - 38, title, "start")
+    f.text(20, top - 12, title, "start")
     fills = ["e"] * 10
     for pair, (i, j) in enumerate(pairs):
         fills[i] = fills[j] = TINTS[pair]

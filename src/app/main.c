@@ -21,6 +21,7 @@ static const command commands[] = {
      app_inspect},
     {"blocks", "draw the block table at work", app_blocks},
     {"golden", "write goldens, or check a device against them", app_golden},
+    {"bench", "measure models against the machine's limits", app_bench},
     {"help", "show this list, or what one command takes", help},
 };
 

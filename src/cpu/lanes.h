@@ -115,20 +115,22 @@ LANES_INLINE lanes lanes_from_q8_0(const char *unit, int h)
     return __builtin_convertvector((integers)wide, lanes) * scale_of(unit);
 }
 
-/* (n - 8) scale is n scale - 8 scale, and all three are exact. */
 LANES_INLINE lanes lanes_from_q4_0(const char *unit, int h)
 {
     octets pair;
     memcpy(&pair, unit + 2 + h % 16, sizeof pair);
-#ifdef __AVX512F__
-    words wide = (words)_mm512_cvtepu8_epi32((__m128i)pair);
-#else
-    words wide = (words) __builtin_convertvector(pair, integers) & 255;
-#endif
-    wide = h < 16 ? wide & 15 : wide >> 4;
     lanes scale = scale_of(unit);
-    return lanes_multiply_add(__builtin_convertvector((integers)wide, lanes),
-                              scale, scale * -8.0f);
+#ifdef __AVX512F__
+    const lanes steps = {-8, -7, -6, -5, -4, -3, -2, -1,
+                         0,  1,  2,  3,  4,  5,  6,  7};
+    words wide = (words)_mm512_cvtepu8_epi32((__m128i)pair);
+    wide = h < 16 ? wide : wide >> 4;
+    return (lanes)_mm512_permutexvar_ps((__m512i)wide, (__m512)(steps * scale));
+#else
+    integers wide = __builtin_convertvector(pair, integers);
+    wide = (h < 16 ? wide : wide >> 4) & 15;
+    return __builtin_convertvector(wide - 8, lanes) * scale;
+#endif
 }
 
 /* Unpack the weights of one row into lanes. */

@@ -9,7 +9,7 @@ typedef struct product {
     const float *x;   /* (T, C) */
     const char *data; /* (R, C) in `dtype` */
     fo_dtype dtype;
-    size_t row_bytes;
+    size_t row_bytes, unit_bytes; /* of C and of 32 columns */
     int T, R, C;
 } product;
 
@@ -42,16 +42,19 @@ LANES_INLINE void block(const product *p, fo_dtype dtype, int r, int t,
                         int tokens)
 {
     lanes sum[TOKENS][ROWS] = {0};
-    size_t stride = (size_t)p->C, unit_bytes = fo_dtype_bytes(dtype, UNIT);
+    size_t stride = (size_t)p->C;
     const float *x = p->x + (size_t)t * stride;
     const char *unit[ROWS];
     for (int i = 0; i < ROWS; i++)
         unit[i] = p->data + (size_t)(r + i < p->R ? r + i : r) * p->row_bytes;
     int whole = p->C / UNIT;
+    size_t ahead = r + 2 * ROWS <= p->R ? ROWS * p->row_bytes : 0;
     for (int u = 0; u < whole; u++) {
         multiply_unit(sum, dtype, unit, x, stride, tokens);
-        for (int i = 0; i < ROWS; i++)
-            unit[i] += unit_bytes;
+        for (int i = 0; i < ROWS; i++) {
+            __builtin_prefetch(unit[i] + ahead);
+            unit[i] += p->unit_bytes;
+        }
         x += UNIT;
     }
     if (p->C % UNIT != 0) {
@@ -196,8 +199,15 @@ fo_status cpu_linear_by(cpu_linear_way way, fo_device *device, float *out,
     if (weight->dtype > FO_Q4_0 || C < 1 || C % info->block_values != 0)
         return fo_fail(error, FO_ARG, "linear: %d columns of type %s", C,
                        info->name);
-    size_t row_bytes = fo_dtype_bytes(weight->dtype, C);
-    product p = {out, x, weight->data, weight->dtype, row_bytes, T, R, C};
+    product p = {out,
+                 x,
+                 weight->data,
+                 weight->dtype,
+                 fo_dtype_bytes(weight->dtype, C),
+                 fo_dtype_bytes(weight->dtype, UNIT),
+                 T,
+                 R,
+                 C};
     if (way == CPU_LINEAR_STREAM) {
         stream(&p);
         return FO_OK;
