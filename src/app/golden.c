@@ -5,6 +5,7 @@
 #include "common/compare.h"
 #include "cpu/cpu.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,8 +38,8 @@ static error_t read_flag(int key, char *text, struct argp_state *state)
     else if (key == ARGP_KEY_ARGS) {
         given->files = state->argv + state->next;
         given->count = state->argc - state->next;
-    } else if (key == ARGP_KEY_END && !given->write_to && !given->count)
-        argp_error(state, "name some goldens, or a folder to --write");
+    } else if (key == ARGP_KEY_END && !given->write_to == !given->count)
+        argp_error(state, "name goldens to check, or a folder to --write");
     else
         return ARGP_ERR_UNKNOWN;
     return 0;
@@ -99,7 +100,8 @@ static fo_status write_all(fo_device *device, const char *folder,
             status = fo_fail(error, FO_ARG, "%s: the path is too long", folder);
         else
             status = write_one(device, &made, path, error);
-        printf("%s\n", made.name);
+        if (status == FO_OK)
+            printf("%s\n", made.name);
         golden_case_close(&made);
     }
     return status;
@@ -111,8 +113,11 @@ static bool same(const char *path, const fo_safetensor *got,
 {
     char label[4200], report[4600];
     snprintf(label, sizeof label, "%s %s", path, got->name);
-    if (!want || want->dtype != got->dtype || want->bytes != got->bytes) {
-        printf("%s: the file's tensor has another type or shape\n", label);
+    if (!want || want->dtype != got->dtype || want->rank != got->rank ||
+        memcmp(want->shape, got->shape, sizeof *got->shape * got->rank) != 0) {
+        printf("%s: %s\n", label,
+               want ? "the file's tensor has another type or shape"
+                    : "the file has no such tensor");
         return false;
     }
     if (got->dtype != FO_F32) {

@@ -1,9 +1,7 @@
 #include "app/golden_case.h"
 
 #include "app/golden_makers.h"
-#include "common/memory.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* clang-format off */

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_COLUMNS = 256, MOST_BLOCKS = 64, MOST_KEYS = 1 << 16 };
+enum { MOST_BLOCKS = 64, MOST_KEYS = 1 << 16 };
 
 /* Decide the lengths of a batch. */
 enum { SEQUENCES = 4 };
@@ -65,7 +65,7 @@ static void fill(golden_case *made, const golden_spec *spec, const batch *b,
         const int32_t *row = table + (SEQUENCES - 1 - n) * max_blocks;
         for (int64_t j = 0; j < b->length[n] * spec->K; j++) {
             int64_t token = j / spec->K, head = j % spec->K;
-            float value[MOST_COLUMNS];
+            float value[GOLDEN_COLUMNS];
             for (int d = 0; d < spec->D; d++) {
                 keys[d] = golden_case_draw(made);
                 value[d] = golden_case_draw(made) + (float)(token % 7) - 2;
@@ -139,7 +139,7 @@ void golden_make_attention(golden_case *made, const golden_spec *given)
         num_blocks += paged ? blocks_of(b.length[n], spec.B) : 0;
     }
     int max_blocks = paged ? blocks_of(spec.longest, spec.B) + 1 : 1;
-    assert(num_blocks <= MOST_BLOCKS && spec.D <= MOST_COLUMNS);
+    assert(num_blocks <= MOST_BLOCKS && spec.D <= GOLDEN_COLUMNS);
     describe(made, &spec, paged);
     int32_t table[SEQUENCES * MOST_BLOCKS];
     if (paged)

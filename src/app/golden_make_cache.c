@@ -1,8 +1,9 @@
 #include "app/golden_makers.h"
 
+#include <assert.h>
 #include <string.h>
 
-enum { MOST_COLUMNS = 256, CACHE_BLOCKS = 5 };
+enum { CACHE_BLOCKS = 5 };
 
 /* Make a cache and rows for it. */
 static void cache(golden_case *made, const golden_spec *spec)
@@ -13,7 +14,8 @@ static void cache(golden_case *made, const golden_spec *spec)
             made, names[i], spec->dtype, 4,
             (int64_t[]){CACHE_BLOCKS, spec->K, spec->B, spec->D});
         size_t row_bytes = fo_dtype_bytes(spec->dtype, spec->D);
-        float row[MOST_COLUMNS];
+        float row[GOLDEN_COLUMNS];
+        assert(spec->D <= GOLDEN_COLUMNS);
         for (int r = 0; r < CACHE_BLOCKS * spec->K * spec->B; r++) {
             for (int d = 0; d < spec->D; d++)
                 row[d] = golden_case_draw(made);

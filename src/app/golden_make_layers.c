@@ -1,8 +1,7 @@
 #include "app/golden_makers.h"
 
+#include <assert.h>
 #include <math.h>
-
-enum { MOST_COLUMNS = 256 };
 
 /* Draw a matrix and a weight. */
 static void matrix(golden_case *made, const char *name, int rows, int columns)
@@ -21,7 +20,8 @@ static void weight(golden_case *made, const char *name, fo_dtype dtype,
     uint8_t *stored =
         golden_case_tensor(made, name, blocks ? FO_U8 : dtype, 2,
                            (int64_t[]){rows, blocks ? row_bytes : columns});
-    float row[MOST_COLUMNS];
+    float row[GOLDEN_COLUMNS];
+    assert(columns <= GOLDEN_COLUMNS);
     for (int r = 0; r < rows; r++) {
         for (int c = 0; c < columns; c++)
             row[c] = golden_case_draw(made);

@@ -6,6 +6,9 @@
 #include "app/golden_case.h"
 #include "common/backend.h"
 
+/* The longest row that a maker draws. */
+enum { GOLDEN_COLUMNS = 256 };
+
 /* Describe a row of the table of cases. */
 typedef struct golden_spec {
     const char *name;

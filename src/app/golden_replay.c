@@ -54,6 +54,26 @@ static int size(replay *r, const char *name, int dimension)
     return (int)tensor(r, name)->shape[dimension];
 }
 
+static fo_dtype type(replay *r, const char *key)
+{
+    fo_dtype dtype = fo_dtype_parse(word(r, key));
+    if (dtype == FO_DTYPE_COUNT && r->status == FO_OK)
+        r->status = fo_fail(r->error, FO_FORMAT, "%s is no number type", key);
+    return dtype;
+}
+
+static const void *host(replay *r, const char *name, fo_dtype dtype,
+                        int64_t count)
+{
+    const fo_safetensor *found = tensor(r, name);
+    if (r->status == FO_OK &&
+        (found->dtype != dtype || found->bytes != fo_dtype_bytes(dtype, count)))
+        r->status =
+            fo_fail(r->error, FO_FORMAT, "'%s' is not %lld values of %s", name,
+                    (long long)count, fo_dtype_info_get(dtype)->name);
+    return found->data;
+}
+
 /* Bring inputs and outputs to the device. */
 static void *input(replay *r, const char *name)
 {
@@ -106,7 +126,7 @@ static fo_weight weight(replay *r, const char *name)
 {
     return (fo_weight){
         .data = input(r, name),
-        .dtype = fo_dtype_parse(word(r, "weight_type")),
+        .dtype = type(r, "weight_type"),
         .R = size(r, name, 0),
         .C = atoi(word(r, "columns")),
     };
@@ -210,7 +230,7 @@ static fo_kv cache(replay *r, void *k, void *v)
     return (fo_kv){
         .k = k,
         .v = v,
-        .dtype = fo_dtype_parse(word(r, "cache_type")),
+        .dtype = type(r, "cache_type"),
         .num_blocks = size(r, "k", 0),
         .K = size(r, "k", 1),
         .B = size(r, "k", 2),
@@ -255,8 +275,8 @@ static fo_status replay_attention(replay *r)
         .length = input(r, "length"),
     };
     /* Find the longest sequence. */
-    const int32_t *lengths = tensor(r, "length")->data;
-    for (int n = 0; n < attention.N; n++) {
+    const int32_t *lengths = host(r, "length", FO_I32, attention.N);
+    for (int n = 0; n < attention.N && r->status == FO_OK; n++) {
         if (lengths[n] > attention.max_length)
             attention.max_length = lengths[n];
     }
@@ -291,11 +311,11 @@ static fo_status replay_sample(replay *r)
 {
     enum { MOST_ROWS = 64 };
     int N = size(r, "logits", 0), V = size(r, "logits", 1);
-    const float *temperature = tensor(r, "temperature")->data;
-    const float *top_p = tensor(r, "top_p")->data;
-    const int32_t *top_k = tensor(r, "top_k")->data;
-    const int64_t *seed = tensor(r, "seed")->data;
-    const int64_t *position = tensor(r, "position")->data;
+    const float *temperature = host(r, "temperature", FO_F32, N);
+    const float *top_p = host(r, "top_p", FO_F32, N);
+    const int32_t *top_k = host(r, "top_k", FO_I32, N);
+    const int64_t *seed = host(r, "seed", FO_I64, N);
+    const int64_t *position = host(r, "position", FO_I64, N);
     int32_t *out = output(r, "out", FO_I32, 1, (int64_t[]){N});
     const float *logits = input(r, "logits");
     fo_workspace workspace = workspace_for(
@@ -303,7 +323,10 @@ static fo_status replay_sample(replay *r)
     fo_sampling rows[MOST_ROWS], *settings = take(r, sizeof rows);
     if (r->status != FO_OK)
         return r->status;
-    for (int n = 0; n < N && n < MOST_ROWS; n++)
+    if (N > MOST_ROWS)
+        return fo_fail(r->error, FO_FORMAT, "%d rows to sample, at most %d", N,
+                       MOST_ROWS);
+    for (int n = 0; n < N; n++)
         rows[n] = (fo_sampling){.temperature = temperature[n],
                                 .top_p = top_p[n],
                                 .top_k = top_k[n],
@@ -358,8 +381,8 @@ static fo_status write_down(replay *r, fo_pool *pool, int32_t *table,
 /* Replay the pool. */
 static fo_status replay_pool(replay *r)
 {
-    const int32_t *ops = tensor(r, "ops")->data;
     int steps = size(r, "ops", 0);
+    const int32_t *ops = host(r, "ops", FO_I32, (int64_t)steps * 5);
     fo_pool_shape shape = {.num_blocks = atoi(word(r, "num_blocks")),
                            .B = atoi(word(r, "block_size")),
                            .max_rows = atoi(word(r, "max_rows")),

@@ -13,8 +13,9 @@ typedef struct golden_outputs {
 } golden_outputs;
 
 /* Fill `outputs` with what the op of `file` yields on `device`. FO_FORMAT when
- * the file lacks a tensor or a word, FO_UNKNOWN for an op of another name, and
- * whatever the op itself returns. */
+ * the file lacks a tensor or a word, or when what the replay itself reads has
+ * another type or size; FO_UNKNOWN for an op of another name; and whatever the
+ * op itself returns. */
 fo_status golden_replay(fo_device *device, const fo_safetensors *file,
                         golden_outputs *outputs, fo_error *error);
 
