@@ -2,7 +2,7 @@
 from draw import Figure
 
 f = Figure(640, 250, "The free stack: new, after two requests, after one row "
-           "is given back, and after it is asked for again")
+           "is given back, and after another asks for three")
 steps = [("a new pool", [5, 4, 3, 2, 1, 0], "", ""),
          ("row 0 takes two,\nrow 1 takes two", [5, 4],
           "row 0: 0 1", "row 1: 2 3"),
