@@ -85,50 +85,82 @@ LANES_INLINE void add_some(fo_dtype dtype, float *sum, const float *w,
 }
 
 /* Score a run, or add it, by its type. */
-LANES_INLINE void score_as(fo_dtype dtype, const cpu_attention_rows *rows,
-                           const char *run, float *scores, int count)
+LANES_INLINE void ask_for(const char *from, size_t bytes)
 {
-    for (int j = 0; j < count; j++, run += rows->key_bytes)
+    enum { line = 64 }; /* bytes fetched at once */
+    for (size_t at = 0; at < bytes; at += line)
+        __builtin_prefetch(from + at);
+}
+
+LANES_INLINE void score_as(fo_dtype dtype, const cpu_attention_rows *rows,
+                           const char *run, const char *next, float *scores,
+                           int count)
+{
+    size_t bytes = rows->key_bytes;
+    for (int j = 0; j < count; j++, run += bytes, next += bytes) {
+        ask_for(next, bytes);
         scores[j] = dot(dtype, rows->q, run, rows->D);
+    }
 }
 
 LANES_INLINE void add_as(fo_dtype dtype, const cpu_attention_rows *rows,
-                         const char *run, const float *w, int count)
+                         const char *run, const char *next, const float *w,
+                         int count)
 {
     size_t bytes = rows->key_bytes;
     int j = 0;
-    for (; j + 4 <= count; j += 4)
-        add_some(dtype, rows->sum, w + j, run + (size_t)j * bytes, bytes, 4,
-                 rows->D);
-    for (; j < count; j++)
-        add_some(dtype, rows->sum, w + j, run + (size_t)j * bytes, bytes, 1,
-                 rows->D);
+    for (; j + 4 <= count; j += 4, run += 4 * bytes, next += 4 * bytes) {
+        ask_for(next, 4 * bytes);
+        add_some(dtype, rows->sum, w + j, run, bytes, 4, rows->D);
+    }
+    for (; j < count; j++, run += bytes)
+        add_some(dtype, rows->sum, w + j, run, bytes, 1, rows->D);
 }
 
 static void score_run(const cpu_attention_rows *rows, const char *run,
-                      float *scores, int count)
+                      const char *next, float *scores, int count)
 {
     switch (rows->keys->kv->dtype) {
     case FO_F16:
-        return score_as(FO_F16, rows, run, scores, count);
+        return score_as(FO_F16, rows, run, next, scores, count);
     case FO_BF16:
-        return score_as(FO_BF16, rows, run, scores, count);
+        return score_as(FO_BF16, rows, run, next, scores, count);
     default:
-        return score_as(FO_F32, rows, run, scores, count);
+        return score_as(FO_F32, rows, run, next, scores, count);
     }
 }
 
 static void add_run(const cpu_attention_rows *rows, const char *run,
-                    const float *w, int count)
+                    const char *next, const float *w, int count)
 {
     switch (rows->keys->kv->dtype) {
     case FO_F16:
-        return add_as(FO_F16, rows, run, w, count);
+        return add_as(FO_F16, rows, run, next, w, count);
     case FO_BF16:
-        return add_as(FO_BF16, rows, run, w, count);
+        return add_as(FO_BF16, rows, run, next, w, count);
     default:
-        return add_as(FO_F32, rows, run, w, count);
+        return add_as(FO_F32, rows, run, next, w, count);
     }
+}
+
+/* Say which run comes next. */
+static const char *after_keys(const cpu_attention_rows *rows, int at, int from,
+                              int to)
+{
+    int count;
+    if (at < to)
+        return find_run(rows, rows->keys->kv->k, at, to, &count);
+    return find_run(rows, rows->keys->kv->v, from, to, &count);
+}
+
+static const char *after_values(const cpu_attention_rows *rows, int at, int to)
+{
+    int count, end = rows->tile->position + 1;
+    if (at < to)
+        return find_run(rows, rows->keys->kv->v, at, to, &count);
+    if (to < end)
+        return find_run(rows, rows->keys->kv->k, to, end, &count);
+    return (const char *)rows->sum;
 }
 
 /* Score the keys of a strip. */
@@ -145,7 +177,8 @@ static void score(const cpu_attention_rows *rows, int from, int to)
     }
     for (int at = from; at < to; at += count) {
         const char *run = find_run(rows, keys, at, to, &count);
-        score_run(rows, run, rows->weights + at - from, count);
+        const char *next = after_keys(rows, at + count, from, to);
+        score_run(rows, run, next, rows->weights + at - from, count);
     }
 }
 
@@ -233,7 +266,8 @@ static void add_values(const cpu_attention_rows *rows, int from, int to)
     }
     for (int at = from; at < to; at += count) {
         const char *run = find_run(rows, values, at, to, &count);
-        add_run(rows, run, rows->weights + at - from, count);
+        const char *next = after_values(rows, at + count, to);
+        add_run(rows, run, next, rows->weights + at - from, count);
     }
 }
 
