@@ -4,6 +4,7 @@
 #include "naive_layers.h"
 #include "naive_pool.h"
 #include "naive_sample.h"
+#include "planted.h"
 
 #include "common/rng.h"
 #include "common/safetensors.h"
@@ -13,8 +14,10 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -397,11 +400,60 @@ static void test_judge_agrees_with_every_golden(void **state)
     assert_true(judged >= 30);
 }
 
+/* Turn one bit of an answer over. */
+static char copy_path[] = "/tmp/folio-golden-XXXXXX";
+
+static void judge_the_copy(void **state)
+{
+    (void)state;
+    judge_file(copy_path);
+}
+
+/* The answer must lie at the end of the file. */
+static void copy_with_last_byte(const char *from, char turned)
+{
+    static char bytes[1 << 20];
+    FILE *file = fopen(from, "rb");
+    assert_non_null(file);
+    size_t count = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    assert_in_range(count, 1, sizeof bytes - 1);
+    bytes[count - 1] ^= turned;
+    file = fopen(copy_path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, count, file), count);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* Refuse an answer with one wrong bit. */
+static void test_judge_sees_one_wrong_bit(void **state)
+{
+    (void)state;
+    const char *sound[] = {
+        "golden/add.safetensors", "golden/attention_decode_mha_f32.safetensors",
+        "golden/kv_write_f16.safetensors", "golden/sample_seeded.safetensors",
+        "golden/pool.safetensors"};
+    const struct CMUnitTest planted[] = {
+        cmocka_unit_test(judge_the_copy),
+    };
+    int made = mkstemp(copy_path);
+    assert_true(made >= 0);
+    close(made);
+    for (size_t i = 0; i < sizeof sound / sizeof *sound; i++) {
+        copy_with_last_byte(sound[i], 0);
+        assert_int_equal(planted_failures(planted), 0);
+        copy_with_last_byte(sound[i], 0x40);
+        assert_int_equal(planted_failures(planted), 1);
+    }
+    unlink(copy_path);
+}
+
 /* Run the judge. */
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_judge_agrees_with_every_golden),
+        cmocka_unit_test(test_judge_sees_one_wrong_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,6 +25,5 @@ for block in range(8):
     f.text(x + 34, 272, f"block {block}", kind="small")
 f.arrow(148, 172, 420, 220)
 f.text(290, 178, "block 5", "start", "small")
-f.text(492, 300, "6 mod 4 = offset 2", "start", "small")
-f.arrow(490, 294, 446, 257)
+f.text(434, 290, "6 mod 4 = offset 2, the third cell", kind="small")
 f.save("paged-walk")
