@@ -45,6 +45,23 @@ static void a_message_may_quote_itself(void **state)
     assert_int_equal(error.required, 0);
 }
 
+static void a_file_is_named_and_nothing_else_changes(void **state)
+{
+    (void)state;
+    fo_error error, before;
+    refuse(&error);
+    before = error;
+    fo_error_in_file(&error, "model.gguf");
+    assert_string_equal(error.message,
+                        "model.gguf: 4097 tokens, but the context holds 4096");
+    assert_int_equal(error.status, before.status);
+    assert_int_equal(error.required, before.required);
+    assert_int_equal(error.available, before.available);
+    assert_ptr_equal(error.file, before.file);
+    assert_int_equal(error.line, before.line);
+    fo_error_in_file(NULL, "nobody listens");
+}
+
 static void a_message_is_one_short_line(void **state)
 {
     (void)state;
@@ -77,6 +94,7 @@ int main(void)
         cmocka_unit_test(an_error_carries_its_numbers),
         cmocka_unit_test(nobody_need_listen),
         cmocka_unit_test(a_message_may_quote_itself),
+        cmocka_unit_test(a_file_is_named_and_nothing_else_changes),
         cmocka_unit_test(a_message_is_one_short_line),
         cmocka_unit_test(every_status_has_a_name_of_its_own),
     };

@@ -1,16 +1,12 @@
 #include "common/safetensors.h"
 
+#include "common/file_map.h"
 #include "common/json.h"
 #include "common/memory.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum {
     PREFIX = 8,                /* bytes of the header's length            */
@@ -22,8 +18,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 
 /* Hold an open file. */
 struct fo_safetensors {
-    void *map; /* null when the caller holds the bytes */
-    size_t map_bytes;
+    fo_file_map map; /* empty when the caller holds the bytes */
     json_t *header; /* owns names and metadata */
     int count;
     fo_safetensor *tensors;
@@ -276,48 +271,23 @@ fo_status fo_safetensors_parse(const void *data, size_t bytes,
     return status;
 }
 
-/* Map a file into memory. */
-static fo_status map_file(const char *path, void **map, size_t *bytes,
-                          fo_error *error)
-{
-    *map = NULL;
-    struct stat about = {0};
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0)
-        return fo_fail(error, FO_IO, "%.150s: %s", path, strerror(errno));
-    int failed = fstat(descriptor, &about);
-    *bytes = (size_t)about.st_size;
-    if (!failed && S_ISREG(about.st_mode) && *bytes > 0) {
-        *map = mmap(NULL, *bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
-        failed = *map == MAP_FAILED;
-    }
-    int number = errno;
-    close(descriptor);
-    if (failed)
-        return fo_fail(error, FO_IO, "%.150s: %s", path, strerror(number));
-    if (!*map)
-        return fo_fail(error, FO_FORMAT, "%.150s: no file with contents", path);
-    return FO_OK;
-}
-
 /* Open a file and close it. */
 fo_status fo_safetensors_open(const char *path, fo_safetensors **out,
                               fo_error *error)
 {
     *out = NULL;
-    void *map;
-    size_t bytes = 0;
-    fo_status status = map_file(path, &map, &bytes, error);
+    fo_file_map map;
+    fo_status status = fo_file_map_open(path, &map, error);
     if (status != FO_OK)
         return status;
-    status = fo_safetensors_parse(map, bytes, out, error);
-    if (status != FO_OK) {
-        munmap(map, bytes);
-        return status;
+    status = fo_safetensors_parse(map.data, map.bytes, out, error);
+    if (status == FO_OK) {
+        (*out)->map = map;
+    } else {
+        fo_error_in_file(error, path);
+        fo_file_map_close(&map);
     }
-    (*out)->map = map;
-    (*out)->map_bytes = bytes;
-    return FO_OK;
+    return status;
 }
 
 void fo_safetensors_close(fo_safetensors **file)
@@ -326,8 +296,7 @@ void fo_safetensors_close(fo_safetensors **file)
         return;
     json_decref((*file)->header);
     fo_memory_free((*file)->tensors);
-    if ((*file)->map)
-        munmap((*file)->map, (*file)->map_bytes);
+    fo_file_map_close(&(*file)->map);
     fo_memory_free(*file);
     *file = NULL;
 }

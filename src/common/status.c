@@ -59,3 +59,13 @@ fo_status fo_error_set(fo_error *error, fo_status status, uint64_t required,
     memcpy(error->message, message, strlen(message) + 1);
     return status;
 }
+
+/* Name the file of an error. */
+void fo_error_in_file(fo_error *error, const char *path)
+{
+    if (!error)
+        return;
+    fo_error whole = *error;
+    fo_fail(&whole, error->status, "%.120s: %s", path, error->message);
+    memcpy(error->message, whole.message, sizeof error->message);
+}

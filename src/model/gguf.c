@@ -3,13 +3,8 @@
 #include "common/memory.h"
 #include "model/gguf_reader.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* Read the head of the file. */
 /* The least an entry or a tensor takes: key length, type, value; name length,
@@ -161,48 +156,21 @@ fo_status fo_gguf_parse(const void *data, size_t bytes, fo_gguf **out,
     return status;
 }
 
-/* Map a file. */
-static fo_status map_file(const char *path, void **map, size_t *bytes,
-                          fo_error *error)
-{
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0)
-        return fo_fail(error, FO_IO, "cannot open %s: %s", path,
-                       strerror(errno));
-    struct stat about;
-    fo_status status = FO_OK;
-    if (fstat(file, &about) != 0)
-        status = fo_fail(error, FO_IO, "cannot examine %s: %s", path,
-                         strerror(errno));
-    else if (!S_ISREG(about.st_mode))
-        status = fo_fail(error, FO_IO, "%s is not a regular file", path);
-    else if (about.st_size == 0)
-        status = fo_fail(error, FO_FORMAT, "%s is empty", path);
-    if (status == FO_OK) {
-        *bytes = (size_t)about.st_size;
-        *map = mmap(NULL, *bytes, PROT_READ, MAP_PRIVATE, file, 0);
-        if (*map == MAP_FAILED)
-            status = fo_fail(error, FO_IO, "cannot map %s: %s", path,
-                             strerror(errno));
-    }
-    close(file);
-    return status;
-}
-
 /* Open a file. */
 fo_status fo_gguf_open(const char *path, fo_gguf **out, fo_error *error)
 {
     *out = NULL;
-    void *map = NULL;
-    size_t bytes = 0;
-    fo_status status = map_file(path, &map, &bytes, error);
+    fo_file_map map;
+    fo_status status = fo_file_map_open(path, &map, error);
     if (status != FO_OK)
         return status;
-    status = fo_gguf_parse(map, bytes, out, error);
-    if (status == FO_OK)
+    status = fo_gguf_parse(map.data, map.bytes, out, error);
+    if (status == FO_OK) {
         (*out)->map = map;
-    else
-        munmap(map, bytes);
+    } else {
+        fo_error_in_file(error, path);
+        fo_file_map_close(&map);
+    }
     return status;
 }
 
@@ -215,8 +183,7 @@ void fo_gguf_close(fo_gguf **gguf)
     fo_name_table_close(&(*gguf)->names);
     fo_memory_free((*gguf)->entries);
     fo_memory_free((*gguf)->tensors);
-    if ((*gguf)->map != NULL)
-        munmap((*gguf)->map, (*gguf)->bytes);
+    fo_file_map_close(&(*gguf)->map);
     fo_memory_free(*gguf);
     *gguf = NULL;
 }

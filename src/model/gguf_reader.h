@@ -2,6 +2,7 @@
 #ifndef FOLIO_MODEL_GGUF_READER_H
 #define FOLIO_MODEL_GGUF_READER_H
 
+#include "common/file_map.h"
 #include "model/gguf.h"
 #include "model/name_table.h"
 
@@ -32,7 +33,7 @@ fo_status fo_gguf_reader_skip(fo_gguf_reader *reader, fo_gguf_type type,
 struct fo_gguf {
     const unsigned char *data;
     uint64_t bytes;
-    void *map; /* null when the bytes are the caller's */
+    fo_file_map map; /* empty when the bytes are the caller's */
     uint32_t version;
     uint32_t alignment;
     fo_gguf_entry *entries;
