@@ -143,8 +143,11 @@ static fo_status check_one(fo_device *device, const char *path,
     fo_safetensors *file = NULL;
     golden_outputs outputs = {0};
     fo_status status = fo_safetensors_open(path, &file, error);
-    if (status == FO_OK)
+    if (status == FO_OK) {
         status = golden_replay(device, file, &outputs, error);
+        if (status != FO_OK)
+            fo_error_in_file(error, path);
+    }
     if (status == FO_OK) {
         const char *asked = fo_safetensors_metadata(file, "tolerance");
         if (tolerance == 0)
@@ -170,7 +173,7 @@ static int check_all(fo_device *device, const flags *given)
         bool passed = false;
         if (check_one(device, given->files[i], given->tolerance, &passed,
                       &error) != FO_OK) {
-            printf("%s: %s\n", given->files[i], error.message);
+            printf("%s\n", error.message);
             passed = false;
         }
         wrong += !passed;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -16,20 +17,21 @@ fo_status fo_file_map_open(const char *path, fo_file_map *out, fo_error *error)
     if (descriptor < 0)
         return fo_fail(error, FO_IO, "%.150s: %s", path, strerror(errno));
     int failed = fstat(descriptor, &about);
-    size_t bytes = (size_t)about.st_size;
-    if (!failed && S_ISREG(about.st_mode) && bytes > 0) {
-        out->data = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
-        failed = out->data == MAP_FAILED;
-    }
+    bool regular = S_ISREG(about.st_mode);
+    out->bytes = regular ? (size_t)about.st_size : 0;
+    if (!failed && out->bytes > 0)
+        out->data =
+            mmap(NULL, out->bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
     int number = errno;
     close(descriptor);
-    if (failed)
-        out->data = NULL;
-    if (failed)
+    if (failed || out->data == MAP_FAILED) {
+        *out = (fo_file_map){0};
         return fo_fail(error, FO_IO, "%.150s: %s", path, strerror(number));
+    }
+    if (!regular)
+        return fo_fail(error, FO_IO, "%.150s: no regular file", path);
     if (!out->data)
-        return fo_fail(error, FO_FORMAT, "%.150s: no file with contents", path);
-    out->bytes = bytes;
+        return fo_fail(error, FO_FORMAT, "%.150s: an empty file", path);
     return FO_OK;
 }
 

@@ -7,12 +7,12 @@
 #include <stddef.h>
 
 typedef struct fo_file_map {
-    void *data;   /* page-aligned; null when nothing is mapped */
+    void *data; /* page-aligned; null when nothing is mapped */
     size_t bytes;
 } fo_file_map;
 
-/* FO_IO when the system will not, FO_FORMAT when the file is empty or no regular
- * file. The message names the path. */
+/* FO_IO when the system will not or it is no regular file, FO_FORMAT when it is
+ * empty. The message names the path. */
 fo_status fo_file_map_open(const char *path, fo_file_map *out, fo_error *error);
 
 /* Unmap and null; nothing mapped is allowed. */

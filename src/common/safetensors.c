@@ -19,7 +19,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 /* Hold an open file. */
 struct fo_safetensors {
     fo_file_map map; /* empty when the caller holds the bytes */
-    json_t *header; /* owns names and metadata */
+    json_t *header;  /* owns names and metadata */
     int count;
     fo_safetensor *tensors;
 };

@@ -48,7 +48,8 @@ fo_error_set(fo_error *error, fo_status status, uint64_t required,
              uint64_t available, const char *file, int line, const char *format,
              ...);
 
-/* Put "PATH: " before the message of an error (may be null) met in that file. */
+/* Put "PATH: " before the message of an error (may be null) met in that file.
+ */
 void fo_error_in_file(fo_error *error, const char *path);
 
 #endif
