@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -23,9 +24,15 @@ static const struct {
 } heads[] = {{4, 4}, {8, 2}, {8, 1}, {5, 5}, {3, 1}};
 
 typedef struct tally {
-    int cases;
+    int asked; /* cases that the grid names */
+    int cases; /* cases that ran            */
     double worst;
 } tally;
+
+static bool left_out(tally *tally)
+{
+    return tally->asked++ % 9 > 0 && getenv("FOLIO_QUICK");
+}
 
 static void print_tally(const char *what, const tally *tally)
 {
@@ -38,6 +45,8 @@ static void print_tally(const char *what, const tally *tally)
 static void judge_contiguous(fo_device *device, tally *tally,
                              const attention_spec *spec)
 {
+    if (left_out(tally))
+        return;
     attention_case *c = attention_case_open(device, spec);
     size_t n = attention_case_values(c);
     float *got = fo_memory_alloc(n, sizeof *got, NULL);
@@ -76,7 +85,7 @@ static void test_B1_decode_agrees_with_the_judge(void **state)
                                           .lengths = {0, 1, 15, 16, 17, 130},
                                           .queries = {1, 1, 1, 1, 1, 1},
                                           .padding = w % 3,
-                                          .seed = (uint64_t)tally.cases});
+                                          .seed = (uint64_t)tally.asked});
     print_tally("decode", &tally);
 }
 
@@ -100,7 +109,7 @@ static void test_B1_prefill_agrees_with_the_judge(void **state)
                                       .lengths = {0, 1, 15, 65, 70, 150},
                                       .queries = {2, 1, 15, 65, 0, 20},
                                       .padding = i,
-                                      .seed = 5000 + (uint64_t)tally.cases});
+                                      .seed = 5000 + (uint64_t)tally.asked});
     print_tally("prefill", &tally);
 }
 

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -24,9 +25,15 @@ static const struct {
 } heads[] = {{4, 4}, {8, 2}, {8, 1}, {3, 3}, {3, 1}};
 
 typedef struct tally {
-    int cases;
+    int asked; /* cases that the grid names */
+    int cases; /* cases that ran            */
     double worst;
 } tally;
+
+static bool left_out(tally *tally)
+{
+    return tally->asked++ % 9 > 0 && getenv("FOLIO_QUICK");
+}
 
 static void print_tally(const char *what, const tally *tally)
 {
@@ -59,6 +66,8 @@ static attention_spec grid_spec(int b, int d, int h, int i)
 static void judge_paged(fo_device *device, tally *tally,
                         const attention_spec *spec)
 {
+    if (left_out(tally))
+        return;
     attention_case *c = attention_case_open(device, spec);
     size_t n = attention_case_values(c);
     float *got = fo_memory_alloc(n, sizeof *got, NULL);
