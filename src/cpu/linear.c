@@ -41,7 +41,10 @@ LANES_INLINE void multiply_unit(lanes sum[TOKENS][ROWS], fo_dtype dtype,
 LANES_INLINE void block(const product *p, fo_dtype dtype, int r, int t,
                         int tokens)
 {
-    lanes sum[TOKENS][ROWS] = {0};
+    lanes sum[TOKENS][ROWS];
+    for (int j = 0; j < tokens; j++)
+        for (int i = 0; i < ROWS; i++)
+            sum[j][i] = (lanes){0};
     size_t stride = (size_t)p->C;
     const float *x = p->x + (size_t)t * stride;
     const char *unit[ROWS];
@@ -146,6 +149,32 @@ static size_t tile_bytes(int C)
 }
 
 /* Send tiles of weights through sgemm. */
+/* Unpack a run of weights. */
+LANES_INLINE void unpack_units(fo_dtype dtype, const char *unit, float *to,
+                               size_t units, size_t unit_bytes)
+{
+    for (size_t u = 0; u < units; u++, unit += unit_bytes, to += UNIT)
+        for (int h = 0; h < UNIT; h += LANES) {
+            lanes v = lanes_unpack(dtype, unit, h);
+            memcpy(to + h, &v, sizeof v);
+        }
+}
+
+static void unpack(const product *p, const char *from, float *to, size_t n)
+{
+    size_t units = n / UNIT, bytes = p->unit_bytes;
+    if (p->dtype == FO_F16)
+        unpack_units(FO_F16, from, to, units, bytes);
+    else if (p->dtype == FO_BF16)
+        unpack_units(FO_BF16, from, to, units, bytes);
+    else if (p->dtype == FO_Q8_0)
+        unpack_units(FO_Q8_0, from, to, units, bytes);
+    else
+        unpack_units(FO_Q4_0, from, to, units, bytes);
+    fo_dtype_load(p->dtype, from + units * bytes, to + units * UNIT,
+                  (int64_t)(n % UNIT));
+}
+
 static void multiply_tile(const product *p, int r, int rows, float *tile)
 {
     if (rows > p->R - r)
@@ -153,7 +182,7 @@ static void multiply_tile(const product *p, int r, int rows, float *tile)
     const char *stored = p->data + (size_t)r * p->row_bytes;
     const float *w = (const float *)(const void *)stored;
     if (p->dtype != FO_F32) {
-        fo_dtype_load(p->dtype, stored, tile, (int64_t)rows * p->C);
+        unpack(p, stored, tile, (size_t)rows * (size_t)p->C);
         w = tile;
     }
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, p->T, rows, p->C, 1,
