@@ -128,8 +128,7 @@ valgrind: ## Run the unit tests under valgrind
 	@scripts/deps check
 	$(MAKE) BUILD=build/valgrind MARCH=x86-64-v3 tests
 	TEST_WRAPPER="valgrind -q --error-exitcode=99 --leak-check=full \
-	--errors-for-leak-kinds=definite --suppressions=scripts/valgrind.supp" \
-	FOLIO_QUICK=1 OPENBLAS_CORETYPE=Haswell OMP_NUM_THREADS=2 \
+	--errors-for-leak-kinds=definite" OMP_NUM_THREADS=2 TEST_LIMIT=3600 \
 	$(PYTHON) scripts/test $(test_sources:tests/%.c=build/valgrind/tests/%)
 
 lint: ## Check the book against src, include directions, widths and format
