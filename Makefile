@@ -123,12 +123,12 @@ test: $(unit_tests) $(if $(SAN),,$(command)) ## Run every test (SAN=address,unde
 test-unit: $(unit_tests) ## Run the unit tests alone
 	$(PYTHON) scripts/test $(unit_tests)
 
-# Valgrind knows no AVX-512.
+# Valgrind knows no AVX-512, and is slow: the largest grids run in part.
 valgrind: ## Run the unit tests under valgrind
 	@scripts/deps check
 	$(MAKE) BUILD=build/valgrind MARCH=x86-64-v3 tests
 	TEST_WRAPPER="valgrind -q --error-exitcode=99 --leak-check=full \
-	--errors-for-leak-kinds=definite" OMP_NUM_THREADS=2 TEST_LIMIT=3600 \
+	--errors-for-leak-kinds=definite" FOLIO_QUICK=1 OMP_NUM_THREADS=2 \
 	$(PYTHON) scripts/test $(test_sources:tests/%.c=build/valgrind/tests/%)
 
 lint: ## Check the book against src, include directions, widths and format
