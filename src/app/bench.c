@@ -1,5 +1,6 @@
 #include "app/app.h"
 #include "common/memory.h"
+#include "cpu/lanes.h"
 #include "engine/block_manager.h"
 #include "model/model.h"
 
@@ -132,17 +133,20 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 /* Measure how fast memory is read. */
-enum { BUFFER_FLOATS = 64 << 20, STRETCH = 1 << 14, PASSES = 4 };
+enum { BUFFER_FLOATS = 64 << 20, PASSES = 4, PAGE = 1024 /* floats */ };
 
 static volatile float kept; /* where a result goes that nobody needs */
 
-static float sum_of_stretch(const float *x)
+/* The sum of four pages; those `ahead` floats further will be read next. */
+static float sum_pages(const float *page, size_t ahead)
 {
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int i = 0; i < STRETCH; i++)
-        sum += x[i];
-    return sum;
+    lanes sum[4] = {0};
+    for (size_t i = 0; i < PAGE; i += LANES)
+        for (size_t s = 0; s < 4; s++) {
+            __builtin_prefetch(page + s * PAGE + i + ahead);
+            sum[s] += lanes_load(page + s * PAGE + i);
+        }
+    return lanes_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
 /* Bytes in a second. */
@@ -151,9 +155,10 @@ static double read_rate(const float *buffer)
     double start = now();
     for (int pass = 0; pass < PASSES; pass++) {
         float sum = 0;
-#pragma omp parallel for reduction(+ : sum) schedule(static)
-        for (int i = 0; i < BUFFER_FLOATS; i += STRETCH)
-            sum += sum_of_stretch(buffer + i);
+#pragma omp parallel for reduction(+ : sum) schedule(dynamic, 16)
+        for (size_t i = 0; i < BUFFER_FLOATS; i += 4 * PAGE)
+            sum += sum_pages(buffer + i,
+                             i + 8 * PAGE <= BUFFER_FLOATS ? 4 * PAGE : 0);
         kept = sum;
     }
     return (double)PASSES * BUFFER_FLOATS * sizeof(float) / (now() - start);

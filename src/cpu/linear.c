@@ -56,6 +56,8 @@ LANES_INLINE void block(const product *p, fo_dtype dtype, int r, int t,
         multiply_unit(sum, dtype, unit, x, stride, tokens);
         for (int i = 0; i < ROWS; i++) {
             __builtin_prefetch(unit[i] + ahead);
+            if (dtype == FO_F32) /* a unit is two cache lines */
+                __builtin_prefetch(unit[i] + ahead + 64);
             unit[i] += p->unit_bytes;
         }
         x += UNIT;
