@@ -16,14 +16,12 @@ const fo_backend fo_backend_cpu = {
     .fill = cpu_fill,
     .sync = cpu_sync,
     .workspace_bytes = cpu_workspace_bytes,
-
     .embed = cpu_embed,
     .rmsnorm = cpu_rmsnorm,
     .add = cpu_add,
     .silu_mul = cpu_silu_mul,
     .gather_rows = cpu_gather_rows,
     .rope = cpu_rope,
-
     .linear = cpu_linear,
     .attention_contiguous = cpu_attention_contiguous,
     .pool_open = cpu_pool_open,
