@@ -46,8 +46,9 @@ class Bench(unittest.TestCase):
         norms = 4 * (2 * layers * C + C)
         for flags, row in ((["--type", "f32"], 4 * C), (["--tied"], 0)):
             path = make_model(self.folder, *flags)
-            result = bench("-r", "2", path)
+            result = bench("-r", "1", path)
             model = result["models"][0]
+            self.assertEqual(result["clock"], "wall")
             self.assertEqual(model["bytes_per_token"],
                              4 * matrices + norms + 4 * V * C + row)
             self.assertEqual(model["flops_per_prompt_token"], 2 * matrices)
@@ -55,16 +56,15 @@ class Bench(unittest.TestCase):
     # Ask for the form of the output
     def test_series_have_a_number_a_round(self):
         path = make_model(self.folder)
-        for flags, clock in (([], "wall"), (["-p"], "processor")):
-            result = bench("-r", "3", *flags, path, path)
-            self.assertEqual(result["clock"], clock)
-            self.assertEqual(len(result["models"]), 2)
-            series = [model[name] for model in result["models"] for name in (
-                "read_bytes_per_second", "decode_tokens_per_second",
-                "sgemm_flops_per_second", "prefill_tokens_per_second")]
-            for numbers in series:
-                self.assertEqual(len(numbers), 3)
-                self.assertTrue(all(number > 0 for number in numbers))
+        result = bench("-r", "2", "-p", path, path)
+        self.assertEqual(result["clock"], "processor")
+        self.assertEqual(len(result["models"]), 2)
+        series = [model[name] for model in result["models"] for name in (
+            "read_bytes_per_second", "decode_tokens_per_second",
+            "sgemm_flops_per_second", "prefill_tokens_per_second")]
+        for numbers in series:
+            self.assertEqual(len(numbers), 2)
+            self.assertTrue(all(number > 0 for number in numbers))
 
     # Ask that nonsense is refused
     def test_refuses_nonsense(self):
