@@ -15,6 +15,7 @@ typedef struct product {
 
 /* Stream weights through dot products. */
 enum { ROWS = 4, TOKENS = 4, UNIT = 32, SPAN = 32 };
+enum { WORTH_THREADS = 1 << 18 }; /* products; some ten microseconds */
 
 /* Compute a small block of outputs. */
 /* Multiply 32 columns of every row with those of every token. */
@@ -115,7 +116,8 @@ static void block_of_type(const product *p, int r, int t)
 
 static void stream(const product *p)
 {
-#pragma omp parallel for schedule(dynamic)
+    int64_t products = (int64_t)p->T * p->R * p->C;
+#pragma omp parallel for schedule(dynamic) if (products >= WORTH_THREADS)
     for (int first = 0; first < p->R; first += SPAN)
         for (int r = first; r < first + SPAN && r < p->R; r += ROWS)
             for (int t = 0; t < p->T; t += TOKENS)
