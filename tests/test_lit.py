@@ -19,7 +19,7 @@ sys.path[:0] = [str(HOME / "scripts"), str(HOME / "tests")]
 import lit_fuzz  # noqa: E402
 from literate.book import Book, Chapter, Fault, read_book  # noqa: E402
 from literate.names import top_level_names  # noqa: E402
-from literate.publish import glue  # noqa: E402
+from literate.publish import between_chapters, glue  # noqa: E402
 from literate.stitch import stitch  # noqa: E402
 from literate.tangle import tangle, title_comment  # noqa: E402
 from literate.weave import Woven  # noqa: E402
@@ -708,6 +708,14 @@ def reformat(paths):
         if tangle(changed, changed.chunks[path]).text() != new:
             raise AssertionError(f"{path} was stitched wrongly")
     return refused
+
+    def test_in_print_a_link_to_a_chapter_loses_pandocs_prefix(self):
+        self.assertEqual(
+            between_chapters('<a href="#chapter-1-chapter-15">15</a>'
+                             '<a href="#chapter-1-the-test">test</a>',
+                             "chapter-1-"),
+            '<a href="#chapter-15">15</a><a href="#chapter-1-the-test">test</a>')
+
 
 
 class Fuzzing(unittest.TestCase):

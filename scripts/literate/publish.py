@@ -36,8 +36,16 @@ def run(command, text=""):
 def pandoc(markdown, prefix, mathematics):
     html = run(["pandoc", "--from=markdown", "--to=html5", mathematics,
                 f"--id-prefix={prefix}", "--wrap=preserve"], markdown)
+    html = between_chapters(html, prefix)
     return re.sub(r"<table.*?</table>", r'<div class="table">\g<0></div>',
                   html, flags=re.S)
+
+
+def between_chapters(html, prefix):
+    """Links to chapters freed of the prefix that pandoc gives a chapter's own
+    marks and all that points to one."""
+    return re.sub(rf'href="#{re.escape(prefix)}(chapter-\d+)"',
+                  r'href="#\1"', html)
 
 
 def glue(html):
