@@ -12,6 +12,7 @@ comma := ,
 ifeq ($(origin CC),default)
 CC := gcc
 endif
+NVCC ?= $(firstword $(shell command -v nvcc) /usr/local/cuda/bin/nvcc)
 
 # A sanitizer build lives in a folder of its own. ThreadSanitizer must see the
 # barriers of OpenMP, which clang's runtime shows it and gcc's does not.
@@ -25,6 +26,12 @@ SANFLAGS += -Wno-pass-failed
 endif
 else ifeq ($(CC),clang)
 BUILD := build/clang
+endif
+CXX := $(if $(findstring clang,$(CC)),clang++,g++)
+
+# WITH_CUDA=1 adds the device `cuda`, compiled by nvcc, in a folder of its own.
+ifneq ($(WITH_CUDA),)
+BUILD := build/cuda
 endif
 
 export OMP_WAIT_POLICY ?= passive
@@ -46,11 +53,40 @@ CFLAGS := -std=c17 -O3 -g -march=$(MARCH) -fopenmp $(WARN) $(SANFLAGS)
 LDFLAGS := -fopenmp $(SANFLAGS) $(BLAS_FLAGS)
 LDLIBS := -lopenblas -ljansson -lm
 
-library_sources := $(sort $(foreach d,common cpu model engine,$(wildcard src/$d/*.c)))
+# The CUDA sources compiled for the simulated GPU. ThreadSanitizer's callbacks are
+# how the simulator sees memory, so its own build must leave the simulator out.
+ifeq ($(SAN),thread)
+CPPFLAGS += -DFO_NO_SIM
+else
+simulated_sources := $(sort $(wildcard src/cuda/*.cu))
+test_kernels := $(sort $(wildcard tests/*.cu))
+simulator := sim
+WATCH := $(if $(SAN),$(SANFLAGS),-fsanitize=thread)
+LDFLAGS += -no-pie
+endif
+SIMULATED := -x c++ -std=c++20 -DFO_SIMULATED -Isrc/sim/include -O2 -g -march=$(MARCH) \
+	-fno-pie -fno-strict-aliasing -fno-exceptions -fno-rtti -fno-threadsafe-statics \
+	-fno-tree-vectorize -fno-tree-slp-vectorize -Wno-unknown-pragmas $(WARN) $(WATCH)
+
+# The same sources for a GPU: machine code for sm_80 and sm_90, PTX for newer ones.
+ifneq ($(WITH_CUDA),)
+CPPFLAGS += -DFO_HAVE_CUDA
+cuda_sources := $(sort $(wildcard src/cuda/*.cu))
+CUDA_HOME := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+LDLIBS += -L$(CUDA_HOME)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA_HOME)/lib64 \
+	-lcublasLt -lcudart_static -ldl -lrt -lpthread -lstdc++
+endif
+NVCCFLAGS := -std=c++20 -O3 -lineinfo -Xcompiler -Wall$(comma)-Wextra -Werror all-warnings \
+	-gencode arch=compute_80$(comma)code=sm_80 \
+	-gencode arch=compute_90$(comma)code=sm_90 \
+	-gencode arch=compute_90$(comma)code=compute_90
+
+library_sources := $(sort $(foreach d,common cpu $(simulator) model engine,$(wildcard src/$d/*.c)))
 app_sources := $(sort $(wildcard src/app/*.c))
 support_sources := $(sort $(filter-out tests/test_% tests/fuzz_% tests/bench_%,$(wildcard tests/*.c)))
 test_sources := $(sort $(wildcard tests/test_*.c))
 bench_sources := $(sort $(wildcard tests/bench_*.c))
+fuzzed_sources := $(filter-out src/sim/%,$(library_sources))
 fuzz_sources := $(sort $(wildcard tests/fuzz_*.c))
 
 library := $(BUILD)/libfolio.a
@@ -60,8 +96,10 @@ command := $(BUILD)/folio
 unit_tests := $(test_sources:tests/%.c=$(BUILD)/tests/%)
 script_tests := $(sort $(wildcard tests/test_*.py))
 benches := $(bench_sources:tests/%.c=$(BUILD)/tests/%)
+verso := $(simulated_sources:%.cu=$(BUILD)/%.sim.o) $(cuda_sources:%.cu=$(BUILD)/%.cuda.o)
+kernels := $(test_kernels:%.cu=$(BUILD)/%.sim.o)
 objects := $(patsubst %.c,$(BUILD)/%.o,$(library_sources) $(app_sources) \
-	$(support_sources) $(test_sources) $(bench_sources))
+	$(support_sources) $(test_sources) $(bench_sources)) $(verso) $(kernels)
 
 # V=1 shows each command as it runs.
 Q := $(if $(V),,@)
@@ -84,8 +122,18 @@ $(BUILD)/%.o: %.c Makefile | $(BUILD)/deps
 	$(call say,compile,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
-$(library): $(library_sources:%.c=$(BUILD)/%.o)
-$(support): $(support_sources:%.c=$(BUILD)/%.o)
+$(BUILD)/%.sim.o: %.cu Makefile | $(BUILD)/deps
+	@mkdir -p $(@D)
+	$(call say,simulate,$<)
+	$(Q)$(CXX) $(CPPFLAGS) $(SIMULATED) -MMD -MP -c $< -o $@
+
+$(BUILD)/%.cuda.o: %.cu Makefile | $(BUILD)/deps
+	@mkdir -p $(@D)
+	$(call say,nvcc,$<)
+	$(Q)$(NVCC) $(CPPFLAGS) $(NVCCFLAGS) -MMD -MP -c $< -o $@
+
+$(library): $(library_sources:%.c=$(BUILD)/%.o) $(verso)
+$(support): $(support_sources:%.c=$(BUILD)/%.o) $(kernels)
 $(commands): $(patsubst %.c,$(BUILD)/%.o,$(filter-out src/app/main.c,$(app_sources)))
 $(library) $(support) $(commands):
 	@rm -f $@
@@ -135,18 +183,18 @@ lint: ## Check the book against src, include directions, widths and format
 	scripts/lit check
 	$(PYTHON) scripts/lint
 	@! command -v clang-format >/dev/null || \
-	clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h')
+	clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
 
 format: ## Format src and tests, and carry it back into the book
-	clang-format -i $$(git ls-files '*.c' '*.h')
+	clang-format -i $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
 	scripts/lit stitch
 
-$(BUILD)/fuzz/%: tests/%.c $(library_sources) $(support_sources) Makefile
+$(BUILD)/fuzz/%: tests/%.c $(fuzzed_sources) $(support_sources) Makefile
 	@scripts/deps check
 	@mkdir -p $(@D)
 	clang $(CPPFLAGS) -std=c17 -O1 -g -fopenmp $(WARN) -Wno-pass-failed $(BLAS_FLAGS) \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	$< $(library_sources) $(support_sources) -lcmocka $(LDLIBS) -o $@
+	$< $(fuzzed_sources) $(support_sources) -lcmocka $(LDLIBS) -o $@
 
 fuzz: $(fuzz_sources:tests/%.c=$(BUILD)/fuzz/%) ## Fuzz each parser for FUZZ_SECONDS
 	@for target in $^; do \
