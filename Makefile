@@ -179,6 +179,11 @@ valgrind: ## Run the unit tests under valgrind
 	--errors-for-leak-kinds=definite" FOLIO_QUICK=1 OMP_NUM_THREADS=2 \
 	$(PYTHON) scripts/test $(test_sources:tests/%.c=build/valgrind/tests/%)
 
+# Every wrong variant in tests/mutants must make a test fail.
+.PHONY: mutants
+mutants: tests ## Plant each bug of tests/mutants and see a test kill it
+	$(PYTHON) scripts/mutants
+
 lint: ## Check the book against src, include directions, widths and format
 	scripts/lit check
 	$(PYTHON) scripts/lint
@@ -203,6 +208,32 @@ fuzz: $(fuzz_sources:tests/%.c=$(BUILD)/fuzz/%) ## Fuzz each parser for FUZZ_SEC
 	  $$target -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=4096 \
 	    -print_final_stats=1 -verbosity=0 $$corpus || exit 1; \
 	done
+
+# ---- A GPU ------------------------------------------------------------------
+
+# What nvcc builds lies in build/cuda. A GPU is needed to run it, not to build it.
+.PHONY: cuda cuda-tests test-cuda sanitize-cuda cuda-report
+verso_tests := $(sort $(wildcard tests/test_cuda_*.c) $(wildcard tests/test_decode_loop.c))
+
+cuda: ## Compile all CUDA code with nvcc
+	@scripts/cuda_present nvcc
+	$(MAKE) WITH_CUDA=1 cuda-tests
+
+cuda-tests: $(command) $(verso_tests:tests/%.c=$(BUILD)/tests/%)
+
+test-cuda: ## On a GPU: parity, goldens, pool traces, memory, generation
+	@scripts/cuda_present nvcc gpu
+	$(MAKE) WITH_CUDA=1 cuda-tests
+	$(PYTHON) scripts/test_cuda build/cuda
+
+sanitize-cuda: ## On a GPU: the four tools of compute-sanitizer over the parity tests
+	@scripts/cuda_present nvcc gpu compute-sanitizer
+	$(MAKE) WITH_CUDA=1 cuda-tests
+	$(PYTHON) scripts/test_cuda --sanitize build/cuda
+
+cuda-report: ## Registers and spills of every kernel, as ptxas tells
+	@scripts/cuda_present nvcc
+	NVCC=$(NVCC) $(PYTHON) scripts/cuda_report
 
 # ---- Goldens ----------------------------------------------------------------
 
