@@ -62,6 +62,24 @@ static const golden_spec specs[] = {
 {.name = "sample_greedy", .op = "sample", .T = 4, .V = 97},
 {.name = "sample_seeded", .op = "sample", .T = 16, .V = 97},
 {.name = "pool", .op = "pool"},
+/* List the cases that take another road. */
+{.name = "embed_f32", .op = "embed", .dtype = FO_F32, .T = 5, .V = 40, .C = 96},
+{.name = "embed_bf16", .op = "embed", .dtype = FO_BF16, .T = 5, .V = 40,
+ .C = 96},
+{.name = "embed_q8_0", .op = "embed", .dtype = FO_Q8_0, .T = 5, .V = 40,
+ .C = 96},
+{.name = "linear_f16_few", .op = "linear", .dtype = FO_F16, .T = 3, .C = 96,
+ .R = 65},
+{.name = "linear_bf16_many", .op = "linear", .dtype = FO_BF16, .T = 37, .C = 96,
+ .R = 65},
+{.name = "linear_q8_0_many", .op = "linear", .dtype = FO_Q8_0, .T = 37, .C = 96,
+ .R = 65},
+{.name = "linear_q4_0_many", .op = "linear", .dtype = FO_Q4_0, .T = 37, .C = 96,
+ .R = 65},
+{.name = "attention_decode_long_f16", .op = "attention_decode",
+ .dtype = FO_F16, .H = 8, .K = 1, .D = 128, .B = 16, .longest = 700},
+{.name = "attention_prefill_d128_bf16", .op = "attention_prefill",
+ .dtype = FO_BF16, .H = 4, .K = 1, .D = 128, .B = 16, .longest = 70},
 };
 /* clang-format on */
 

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_BLOCKS = 64, MOST_KEYS = 1 << 16 };
+enum { MOST_BLOCKS = 128, MOST_KEYS = 1 << 18 };
 
 /* Decide the lengths of a batch. */
 enum { SEQUENCES = 4 };
