@@ -11,7 +11,7 @@ static sim_report reports[SIM_MOST_REPORTS];
 static int count;
 static uint64_t events;
 
-static bool same_place(const sim_place *a, const sim_place *b)
+static bool same_line(const sim_witness *a, const sim_witness *b)
 {
     return a->line == b->line &&
            (a->line > 0 ? strcmp(a->file, b->file) == 0 : a->site == b->site);
@@ -22,8 +22,8 @@ static sim_report *find(const sim_report *wanted)
     for (int i = 0; i < count; i++) {
         sim_report *r = &reports[i];
         bool located = r->at.site || r->at.line;
-        if (r->fault == wanted->fault && same_place(&r->at, &wanted->at) &&
-            same_place(&r->other, &wanted->other) &&
+        if (r->fault == wanted->fault && same_line(&r->at, &wanted->at) &&
+            same_line(&r->other, &wanted->other) &&
             strcmp(r->kernel, wanted->kernel) == 0 &&
             (located || strcmp(r->text, wanted->text) == 0))
             return r;
@@ -74,7 +74,7 @@ const char *sim_fault_name(sim_fault fault)
 }
 
 /* Print a report. */
-static void print_place(FILE *to, const char *word, const sim_place *p)
+static void print_witness(FILE *to, const char *word, const sim_witness *p)
 {
     fprintf(to, "  %s ", word);
     if (p->line > 0)
@@ -92,14 +92,14 @@ void sim_report_print(FILE *to, const sim_report *r)
         fprintf(to, " in %s", r->kernel);
     fprintf(to, ": %s\n", r->text);
     if (r->at.site || r->at.line)
-        print_place(to, "at", &r->at);
+        print_witness(to, "at", &r->at);
     if (r->has_other)
-        print_place(to, "and", &r->other);
+        print_witness(to, "and", &r->other);
     fflush(to);
 }
 
 /* Add a report. */
-static void locate(sim_place *place)
+static void locate(sim_witness *place)
 {
     if (place->site && place->line == 0) {
         sim_site where = sim_site_find(place->site);

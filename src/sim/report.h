@@ -30,26 +30,27 @@ typedef enum sim_fault {
 } sim_fault;
 
 /* Where one access happened. */
-typedef struct sim_place {
+typedef struct sim_witness {
     uint32_t site;    /* of the code, 0: unknown                       */
     const char *file; /* found from the site when a report is added */
     int line;         /* the same                                   */
     int block[3];
     int thread[3];
-} sim_place;
+} sim_witness;
 
 typedef struct sim_report {
     sim_fault fault;
     char kernel[64]; /* empty: no kernel was running   */
-    sim_place at;
+    sim_witness at;
     bool has_other;
-    sim_place other; /* the earlier access, if has_other */
-    char text[256];  /* for a person; no newline        */
-    uint64_t times;  /* how often it was added          */
+    sim_witness other; /* the earlier access, if has_other */
+    char text[256];    /* for a person; no newline        */
+    uint64_t times;    /* how often it was added          */
 } sim_report;
 
 /* Declare what is done with reports. */
-/* Add a report: fault, kernel, places as the caller fills them, and a text. */
+/* Add a report: fault, kernel, witnesses as the caller fills them, and a text.
+ */
 __attribute__((format(printf, 2, 3))) void
 sim_report_add(const sim_report *report, const char *format, ...);
 
