@@ -1,16 +1,7 @@
-#include "common/rng.h"
+#include "common/draw.h"
 #include "cpu/cpu.h"
 
 #include <assert.h>
-#include <math.h>
-#include <stdbool.h>
-#include <string.h>
-
-/* The mass of the likeliest token is 2 to this power. */
-enum { MASS_BITS = 40 };
-
-/* So many masses fit into 64 bits. */
-enum { MOST_TOKENS = 1 << (63 - MASS_BITS) };
 
 /* Find the largest logit. */
 /* The lowest id of the largest logit; -1 if there is a NaN, or if the largest
@@ -25,45 +16,6 @@ static int32_t largest(const float *logits /* (V) */, int V)
             best = i;
     }
     return broken || !isfinite(logits[best]) ? -1 : best;
-}
-
-/* Turn a likelihood into a whole number. */
-/* 2 to a power from -126 to 127. */
-static float power_of_two(int power)
-{
-    uint32_t bits = (uint32_t)(power + 127) << 23;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* The whole part of 2^40 exp(x), x <= 0: the same bits on any device. */
-static uint64_t mass_of(float x)
-{
-    x = x > -28.0f ? x : -28.0f; /* exp(-28) is less than 2^-40 */
-    float n = rintf(x * 1.44269504f);
-    float r = fmaf(n, -355.0f / 512.0f, x);
-    r = fmaf(n, 2.12194440e-4f, r); /* 355 / 512 - ln 2 */
-    float power = 1.0f / 5040.0f;
-    power = fmaf(power, r, 1.0f / 720.0f);
-    power = fmaf(power, r, 1.0f / 120.0f);
-    power = fmaf(power, r, 1.0f / 24.0f);
-    power = fmaf(power, r, 1.0f / 6.0f);
-    power = fmaf(power, r, 0.5f);
-    power = fmaf(power, r, 1.0f);
-    power = fmaf(power, r, 1.0f);
-    return (uint64_t)(power * power_of_two(MASS_BITS + (int)n));
-}
-
-/* Rank a logit by its bits. */
-/* A whole number that orders logits: greater for a greater logit, the same for
- * an equal one. */
-static uint32_t key_of(float logit)
-{
-    float value = logit + 0.0f;
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
 /* Find where the likeliest tokens reach a goal. */
@@ -88,7 +40,7 @@ static cut find_cut(const float *logits /* (V) */,
         /* Fill the bins of one byte. */
         uint64_t bins[256] = {0};
         for (int i = 0; i < V; i++) {
-            uint32_t own = key_of(logits[i]);
+            uint32_t own = fo_draw_key(logits[i]);
             if ((uint64_t)(own ^ key) >> (shift + 8) == 0)
                 bins[own >> shift & 255] += by == BY_MASS ? masses[i] : 1;
         }
@@ -106,7 +58,7 @@ static void keep(const float *logits /* (V) */, uint64_t *masses /* (V) */,
 {
     cut cut = find_cut(logits, masses, V, by, goal);
     for (int i = 0; i < V; i++) {
-        uint32_t key = key_of(logits[i]);
+        uint32_t key = fo_draw_key(logits[i]);
         if (key > cut.key)
             continue;
         if (key < cut.key || cut.goal == 0) {
@@ -127,11 +79,9 @@ static uint64_t sum(const uint64_t *masses /* (V) */, int V)
     return total;
 }
 
-/* The first id at which the masses up to it exceed fraction / 2^32 of all. */
-static int32_t walk(const uint64_t *masses /* (V) */, int V, uint32_t fraction)
+/* The first id at which the masses up to it exceed the threshold. */
+static int32_t walk(const uint64_t *masses /* (V) */, uint64_t threshold)
 {
-    unsigned __int128 share = sum(masses, V);
-    uint64_t threshold = (uint64_t)(share * fraction >> 32);
     uint64_t passed = masses[0];
     int32_t id = 0;
     while (passed <= threshold)
@@ -140,33 +90,23 @@ static int32_t walk(const uint64_t *masses /* (V) */, int V, uint32_t fraction)
 }
 
 /* Draw one token. */
-static bool in_range(const fo_sampling *sampling)
-{
-    return sampling->temperature >= 0 && isfinite(sampling->temperature) &&
-           sampling->top_p >= 0 && sampling->top_p <= 1 && sampling->top_k >= 0;
-}
-
 static int32_t draw(const float *logits /* (V) */, const fo_sampling *sampling,
                     int V, uint64_t *masses /* (V) */)
 {
     int32_t best = largest(logits, V);
-    if (best < 0 || !in_range(sampling))
+    if (best < 0 || !fo_draw_in_range(sampling))
         return -1;
-    if (sampling->temperature == 0)
+    float temperature = sampling->temperature;
+    if (temperature == 0)
         return best;
     for (int i = 0; i < V; i++)
-        masses[i] = mass_of((logits[i] - logits[best]) / sampling->temperature);
+        masses[i] = fo_draw_mass((logits[i] - logits[best]) / temperature);
     if (sampling->top_k > 0 && sampling->top_k < V)
         keep(logits, masses, V, BY_COUNT, (uint64_t)sampling->top_k);
-    if (sampling->top_p < 1) {
-        /* Keep the mass that top_p asks for. */
-        uint64_t fraction = (uint64_t)((double)sampling->top_p * 0x1p32);
-        unsigned __int128 share = sum(masses, V);
-        uint64_t goal = (uint64_t)((share * fraction + 0xffffffffu) >> 32);
-        keep(logits, masses, V, BY_MASS, goal > 0 ? goal : 1);
-    }
-    float u = fo_rng_uniform(sampling->seed, 0, sampling->position);
-    return walk(masses, V, (uint32_t)(u * 0x1p24f) << 8);
+    if (sampling->top_p < 1)
+        keep(logits, masses, V, BY_MASS,
+             fo_draw_goal(sum(masses, V), sampling->top_p));
+    return walk(masses, fo_draw_threshold(sum(masses, V), sampling));
 }
 
 /* Draw a token for each row. */
@@ -177,7 +117,7 @@ fo_status cpu_sample(fo_device *device, int32_t *tokens /* (N) */,
 {
     (void)device;
     assert(N >= 0);
-    if (V < 1 || V > MOST_TOKENS)
+    if (V < 1 || V > FO_DRAW_MOST_TOKENS)
         return fo_fail(error, FO_ARG, "cannot sample from %d tokens", V);
     assert(workspace.bytes >= (size_t)N * (size_t)V * sizeof(uint64_t));
     uint64_t *masses = workspace.data; /* (N, V) */
