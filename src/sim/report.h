@@ -24,7 +24,7 @@ typedef enum sim_fault {
     SIM_HOST_POINTER,   /* a kernel follows a pointer of the host           */
     SIM_LEAK,           /* never freed                                      */
     SIM_BARRIER,        /* a barrier that not all threads reach alike       */
-    SIM_WARP,           /* a warp function called against its rules         */
+    SIM_WARP_MISUSE,    /* a warp function called against its rules         */
     SIM_DEADLOCK,       /* no thread can go on                              */
     SIM_CALL,           /* a call of the host that breaks its rules         */
 } sim_fault;
