@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 /* Bound what a block may be. */
-enum { SIM_WARP = 32, SIM_MOST_THREADS = 1024, SIM_MOST_WARPS = 32 };
+enum { SIM_LANES = 32, SIM_MOST_THREADS = 1024, SIM_MOST_WARPS = 32 };
 
 /* Bytes of shared memory a block may have, as on an H200. */
 enum { SIM_MOST_SHARED = 227 * 1024 };
@@ -58,30 +58,13 @@ bool sim_execute(const sim_launch *launch);
  */
 void sim_refuse(const sim_launch *launch, const char *why);
 
-/* Say where the running code stands. */
-typedef struct sim_position {
-    const char *kernel;
-    sim_index thread, block;
-    uint32_t number;       /* of the thread in its block                    */
-    uint32_t lane, warp;   /*                                               */
-    uint64_t block_number; /* of the block in its grid                     */
-    uint64_t launch;       /* counts launches from 1                        */
-    uint32_t block_epoch;  /* how many barriers the block has passed        */
-    uint32_t warp_epoch;   /* how many full-mask __syncwarp the warp passed */
-} sim_position;
-
-/* False on the host: no kernel is running, and `position` is left alone. */
-bool sim_position_get(sim_position *position);
-
 /* Tell a thread's memory apart. */
-/* Whether an address lies in a fiber's stack, or in the block's shared memory,
- * which reaches from sim_shared_base() for sim_shared_bytes(). */
+/* Whether an address lies in a fiber's stack. */
 bool sim_on_stack(const void *address);
-bool sim_in_shared(const void *address);
-size_t sim_shared_bytes(void);
 
-/* Whether a cp.async that nobody has waited for writes to any of the bytes. */
-bool sim_copy_in_flight(const void *address, size_t bytes);
+/* End the launch that runs, after a report; does not return. For a fault after
+ * which a kernel cannot go on. */
+void sim_abandon(void) __attribute__((noreturn));
 
 /* Answer for the built-in variables. */
 /* Const: for one thread the answers never change. */

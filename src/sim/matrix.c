@@ -1,0 +1,154 @@
+#include "sim/inside.h"
+#include "sim/watch.h"
+
+#include "common/dtype.h"
+
+#include <string.h>
+
+/* Load and store 16 bytes. */
+sim_words sim_load_16(const void *from)
+{
+    sim_access(from, sizeof(sim_words), SIM_READ, __builtin_return_address(0));
+    return *(const sim_words *)from;
+}
+
+void sim_store_16(void *to, sim_words value)
+{
+    sim_access(to, sizeof value, SIM_WRITE, __builtin_return_address(0));
+    *(sim_words *)to = value;
+}
+
+/* Insist on a whole warp. */
+/* These instructions are `.aligned`: all lanes execute the same one. */
+static void insist_on_warp(const sim_lane *lanes, uint32_t present)
+{
+    const sim_lane *one = &lanes[__builtin_ctz(present)];
+    if (present != ~0u) {
+        sim_complain(SIM_WARP_MISUSE, one, NULL, "%s by part of a warp, 0x%08x",
+                     one->doing, present);
+        sim_abandon();
+    }
+    for (int i = 1; i < SIM_LANES; i++)
+        if (lanes[i].line != one->line) {
+            sim_complain(SIM_WARP_MISUSE, &lanes[i], one,
+                         "%s executed at two places by one warp", one->doing);
+            sim_abandon();
+        }
+}
+
+/* Load four matrices of 8 by 8. */
+typedef struct matrix_load {
+    const uint16_t *row; /* (8) */
+    bool transposed;
+    sim_words words;
+} matrix_load;
+
+/* Lane l brings row l % 8 of matrix l / 8, and receives of each matrix the
+ * elements 2 (l % 4) and the next one of row l / 4; transposed, of column l
+ * / 4. Source: PTX ISA, ldmatrix. */
+static void load_matrices(sim_lane *lanes, uint32_t present)
+{
+    insist_on_warp(lanes, present);
+    for (int l = 0; l < SIM_LANES; l++) {
+        matrix_load *to = lanes[l].operand;
+        for (int m = 0; m < 4; m++) {
+            uint32_t pair[2];
+            for (int e = 0; e < 2; e++) {
+                int major = l / 4, minor = l % 4 * 2 + e;
+                int row = to->transposed ? minor : major;
+                int column = to->transposed ? major : minor;
+                matrix_load *from = lanes[8 * m + row].operand;
+                pair[e] = from->row[column];
+            }
+            to->words[m] = pair[0] | pair[1] << 16;
+        }
+    }
+}
+
+sim_words sim_load_matrix(const void *row, bool transposed, const char *file,
+                          int line)
+{
+    matrix_load load = {.row = row, .transposed = transposed};
+    sim_access(row, 16, SIM_READ, __builtin_return_address(0));
+    sim_self->operand = &load;
+    sim_gather(transposed ? "ldmatrix.trans" : "ldmatrix", ~0u, load_matrices,
+               file, line);
+    return load.words;
+}
+
+/* Say where a fragment's elements stand. */
+/* Source: PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point
+ * type". Element i of lane l: */
+typedef struct spot {
+    int row, column;
+} spot;
+
+static spot spot_in_a(int l, int i) /* (16, 16), i in 0..7 */
+{
+    return (spot){l / 4 + (i / 2 % 2) * 8, l % 4 * 2 + i % 2 + i / 4 * 8};
+}
+
+static spot spot_in_b(int l, int i) /* (16, 8), i in 0..3 */
+{
+    return (spot){l % 4 * 2 + i % 2 + i / 2 * 8, l / 4};
+}
+
+static spot spot_in_d(int l, int i) /* (16, 8), i in 0..3 */
+{
+    return (spot){l / 4 + i / 2 * 8, l % 4 * 2 + i % 2};
+}
+
+/* Describe a product of small matrices. */
+typedef struct matrix_product {
+    sim_floats d;
+    sim_words a;
+    uint64_t b;
+    sim_matrix_type type;
+} matrix_product;
+
+static float widen(sim_matrix_type type, uint64_t bits)
+{
+    uint16_t half = (uint16_t)bits;
+    return type == SIM_MATRIX_F16 ? fo_f32_from_f16(half)
+                                  : fo_f32_from_bf16(half);
+}
+
+/* Multiply the fragments of a warp. */
+static void multiply(sim_lane *lanes, uint32_t present)
+{
+    float a[16][16], b[16][8], d[16][8] = {{0}};
+    insist_on_warp(lanes, present);
+    for (int l = 0; l < SIM_LANES; l++) {
+        const matrix_product *p = lanes[l].operand;
+        for (int i = 0; i < 8; i++) {
+            spot s = spot_in_a(l, i);
+            a[s.row][s.column] = widen(p->type, p->a[i / 2] >> i % 2 * 16);
+        }
+        for (int i = 0; i < 4; i++) {
+            spot s = spot_in_b(l, i);
+            b[s.row][s.column] = widen(p->type, p->b >> i * 16);
+        }
+    }
+    for (int row = 0; row < 16; row++)
+        for (int k = 0; k < 16; k++)
+            for (int column = 0; column < 8; column++)
+                d[row][column] += a[row][k] * b[k][column];
+    for (int l = 0; l < SIM_LANES; l++) {
+        matrix_product *p = lanes[l].operand;
+        for (int i = 0; i < 4; i++) {
+            spot s = spot_in_d(l, i);
+            p->d[i] += d[s.row][s.column];
+        }
+    }
+}
+
+/* Take part in a product. */
+sim_floats sim_multiply(sim_matrix_type type, sim_floats d, sim_words a,
+                        uint64_t b, const char *file, int line)
+{
+    matrix_product product = {d, a, b, type};
+    sim_self->operand = &product;
+    sim_gather(type == SIM_MATRIX_F16 ? "mma of f16" : "mma of bf16", ~0u,
+               multiply, file, line);
+    return product.d;
+}
