@@ -65,6 +65,17 @@ SIM_INLINE float __uint_as_float(unsigned bits)
     return sim::bits_as<float>(bits);
 }
 
+/* Four bytes out of eight: nibble i of the selector names the i-th. */
+SIM_INLINE unsigned __byte_perm(unsigned low, unsigned high, unsigned selector)
+{
+    uint64_t bytes = (uint64_t)high << 32 | low;
+    unsigned chosen = 0;
+    for (int i = 0; i < 4; i++)
+        chosen |= (unsigned)(bytes >> 8 * (selector >> 4 * i & 7) & 255)
+                  << 8 * i;
+    return chosen;
+}
+
 SIM_INLINE int __float_as_int(float value)
 {
     return sim::bits_as<int>(value);
