@@ -30,7 +30,7 @@ typedef struct sim_watch {
 extern sim_watch sim_watch_now;
 
 /* Declare what the executor tells. */
-/* A launch begins and ends. The names and shapes stay valid between. */
+/* A launch begins and ends. The name stays valid between. */
 void sim_watch_launch(const char *kernel, const uint32_t grid[3],
                       const uint32_t block[3]);
 void sim_watch_launch_end(void);

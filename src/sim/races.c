@@ -1,0 +1,242 @@
+#include "sim/races.h"
+
+#include "sim/arena.h"
+#include "sim/simt.h"
+#include "sim/witness.h"
+
+#include <sys/mman.h>
+
+/* Keep marks in cells. */
+/* One access: when, where, who. Era 0: none. */
+typedef struct mark {
+    uint32_t era;
+    uint32_t site;
+    uint32_t who; /* thread, 10 bits; atomic, 1 bit; barriers its warp had */
+                  /* passed in this era, 21 bits                           */
+} mark;
+
+/* Whether `read` was not the only reader in its era, who else read, and in
+ * which relation to it. */
+enum second { NONE, SAME_WARP, OTHER_WARP };
+
+/* What is known of four bytes. When write.era is SPLIT the four bytes have
+ * cells of their own from splits[4 write.site] on, and read.era says when they
+ * were last used. */
+struct sim_cell {
+    mark write;
+    mark read;          /* the latest since that write                    */
+    uint32_t other_era; /* a read by an earlier block of the launch, or 0 */
+    uint32_t readers;   /* second thread, 10 bits; enum second, 2 bits;   */
+                        /* thread of other_era, 10 bits                   */
+};
+
+#define SPLIT UINT32_MAX
+
+/* Open the cells. */
+sim_space sim_shared_space = {.name = "shared"};
+sim_space sim_device_space = {.name = "device"};
+
+void *sim_reserve_lazily(size_t count, size_t size)
+{
+    void *start = mmap(NULL, count * size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return start == MAP_FAILED ? NULL : start;
+}
+
+static bool open_space(sim_space *space, size_t bytes, uint32_t splits)
+{
+    if (space->cells)
+        return true;
+    space->splits =
+        sim_reserve_lazily(4 * (size_t)splits, sizeof *space->splits);
+    space->most = space->splits ? splits : 0;
+    space->cells = sim_reserve_lazily(bytes / 4 + 1, sizeof *space->cells);
+    return space->cells;
+}
+
+bool sim_races_launch(void)
+{
+    sim_device_space.floor = sim_watch_now.launch_era;
+    sim_device_space.used = 0;
+    return open_space(&sim_shared_space, SIM_MOST_SHARED,
+                      SIM_MOST_SHARED / 4) &&
+           open_space(&sim_device_space, sim_arena_map_of.bytes, 1 << 26);
+}
+
+void sim_races_era(void)
+{
+    sim_shared_space.floor = sim_watch_now.era;
+    sim_shared_space.used = 0;
+}
+
+/* Ask whether a mark comes before now. */
+enum { THREAD = 1023, ATOMIC = 1 << 10, WARP_ERA_SHIFT = 11 };
+
+static uint32_t warp_of(uint32_t who)
+{
+    return (who & THREAD) / 32;
+}
+
+/* The running thread, as the `who` of a mark. */
+static uint32_t self(enum sim_access_kind kind)
+{
+    uint32_t thread = sim_watch_now.thread;
+    return thread | (kind == SIM_ATOMIC ? ATOMIC : 0) |
+           sim_watch_now.warp_era[thread / 32] << WARP_ERA_SHIFT;
+}
+
+static bool ordered(const mark *m, uint32_t floor, uint32_t who)
+{
+    if (m->era < floor)
+        return true;
+    if (m->era != sim_watch_now.era)
+        return m->era >= sim_watch_now.block_era;
+    if (((m->who ^ who) & THREAD) == 0)
+        return true;
+    return warp_of(m->who) == warp_of(who) &&
+           m->who >> WARP_ERA_SHIFT < who >> WARP_ERA_SHIFT;
+}
+
+/* Remember a read. */
+static void remember_read(sim_cell *c, uint32_t floor, uint32_t who,
+                          uint32_t site)
+{
+    mark *r = &c->read;
+    const mark now = {sim_watch_now.era, site, who};
+    uint32_t second = c->readers >> 10 & 3;
+    uint32_t old = r->who & THREAD, other = c->readers & ~0xfffu;
+    if (r->era != now.era) {
+        if (r->era >= floor && r->era < sim_watch_now.block_era) {
+            c->other_era = r->era;
+            other = old << 12;
+        }
+        c->readers = other;
+    } else if (warp_of(r->who) != warp_of(who)) {
+        c->readers = other | OTHER_WARP << 10 | old;
+    } else if (r->who >> WARP_ERA_SHIFT < who >> WARP_ERA_SHIFT) {
+        if (second == SAME_WARP)
+            c->readers = other;
+    } else if (old != (who & THREAD) && second == NONE) {
+        c->readers = other | SAME_WARP << 10 | old;
+    }
+    *r = now;
+}
+
+/* Find who races with a write. */
+/* The era, thread and site of a reader that is not ordered before the running
+ * thread's write; false if there is none. */
+static bool racing_reader(const sim_cell *c, uint32_t floor, uint32_t who,
+                          mark *reader)
+{
+    uint32_t second = c->readers >> 10 & 3, thread = c->readers & THREAD;
+    *reader = c->read;
+    if (!ordered(&c->read, floor, who))
+        return true;
+    *reader = (mark){c->read.era, 0, thread};
+    if (c->read.era == sim_watch_now.era && second != NONE) {
+        bool same_meeting =
+            c->read.who >> WARP_ERA_SHIFT == who >> WARP_ERA_SHIFT;
+        if (second == OTHER_WARP || (same_meeting && thread != (who & THREAD)))
+            return true;
+    }
+    *reader = (mark){c->other_era, 0, c->readers >> 12 & THREAD};
+    return c->other_era >= floor && c->other_era < sim_watch_now.block_era &&
+           c->other_era > 0;
+}
+
+/* Report a race. */
+static __attribute__((noinline)) void
+race(const sim_space *space, const mark *m, bool wrote, size_t offset,
+     enum sim_access_kind kind, uint32_t site)
+{
+    sim_witness other = {.site = m->site};
+    sim_witness_block(m->era, other.block);
+    sim_witness_thread(m->who & THREAD, other.thread);
+    sim_tell(SIM_RACE, site, &other,
+             "%s of %s memory at byte %zu, not ordered with a %s by another "
+             "thread%s",
+             kind == SIM_READ    ? "read"
+             : kind == SIM_WRITE ? "write"
+                                 : "atomic",
+             space->name, offset, wrote ? "write" : "read",
+             m->era < sim_watch_now.block_era ? " of another block" : "");
+}
+
+/* Touch a cell. */
+static inline void touch(const sim_space *space, sim_cell *c, size_t offset,
+                         enum sim_access_kind kind, uint32_t who, uint32_t site)
+{
+    mark reader;
+    bool both_atomic = kind == SIM_ATOMIC && (c->write.who & ATOMIC);
+    if (!ordered(&c->write, space->floor, who) && !both_atomic)
+        race(space, &c->write, true, offset, kind, site);
+    if (kind == SIM_READ) {
+        remember_read(c, space->floor, who, site);
+        return;
+    }
+    if (c->read.era >= space->floor &&
+        racing_reader(c, space->floor, who, &reader))
+        race(space, &reader, false, offset, kind, site);
+    *c = (sim_cell){.write = {sim_watch_now.era, site, who}};
+}
+
+/* Touch a part of a cell. */
+static bool split(sim_space *space, sim_cell *c)
+{
+    if (c->write.era == SPLIT && c->read.era >= space->floor)
+        return true;
+    if (c->write.era == SPLIT)
+        *c = (sim_cell){0};
+    if (space->used == space->most)
+        return false;
+    sim_cell *parts = space->splits + 4 * (size_t)space->used;
+    for (int i = 0; i < 4; i++)
+        parts[i] = *c;
+    *c = (sim_cell){.write = {.era = SPLIT, .site = space->used++}};
+    return true;
+}
+
+static __attribute__((noinline)) void touch_part(sim_space *space, sim_cell *c,
+                                                 size_t offset, size_t bytes,
+                                                 enum sim_access_kind kind,
+                                                 uint32_t who, uint32_t site)
+{
+    if (!split(space, c))
+        return;
+    sim_cell *parts = space->splits + 4 * (size_t)c->write.site;
+    for (size_t i = 0; i < bytes; i++)
+        touch(space, &parts[(offset + i) % 4], offset + i, kind, who, site);
+    if (bytes == 4 && kind != SIM_READ)
+        *c = parts[0];
+    else
+        c->read.era = sim_watch_now.era;
+}
+
+void sim_race_writer(sim_space *space, size_t offset, sim_witness *writer)
+{
+    const sim_cell *c = &space->cells[offset / 4];
+    if (c->write.era == SPLIT)
+        c = space->splits + 4 * (size_t)c->write.site + offset % 4;
+    *writer = (sim_witness){.site = c->write.site};
+    sim_witness_block(c->write.era, writer->block);
+    sim_witness_thread(c->write.who & THREAD, writer->thread);
+}
+
+/* Check an access for races. */
+void sim_race_check(sim_space *space, size_t offset, size_t bytes,
+                    enum sim_access_kind kind, uint32_t site)
+{
+    uint32_t who = self(kind);
+    size_t end = offset + bytes;
+    while (offset < end) {
+        sim_cell *c = &space->cells[offset / 4];
+        size_t first = offset % 4, n = end - offset;
+        if (n > 4 - first)
+            n = 4 - first;
+        if (n == 4 && c->write.era != SPLIT)
+            touch(space, c, offset, kind, who, site);
+        else
+            touch_part(space, c, offset, n, kind, who, site);
+        offset += n;
+    }
+}
