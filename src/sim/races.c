@@ -24,10 +24,10 @@ enum second { NONE, SAME_WARP, OTHER_WARP };
  * were last used. */
 struct sim_cell {
     mark write;
-    mark read;          /* the latest since that write                    */
-    uint32_t other_era; /* a read by an earlier block of the launch, or 0 */
-    uint32_t readers;   /* second thread, 10 bits; enum second, 2 bits;   */
-                        /* thread of other_era, 10 bits                   */
+    mark read;            /* the latest since that write              */
+    mark other;           /* a read by an earlier block of the launch */
+    uint32_t second_site; /* of the second reader                     */
+    uint32_t second;      /* its thread, 10 bits; enum second, 2 bits */
 };
 
 #define SPLIT UINT32_MAX
@@ -60,7 +60,8 @@ bool sim_races_launch(void)
     sim_device_space.used = 0;
     return open_space(&sim_shared_space, SIM_MOST_SHARED,
                       SIM_MOST_SHARED / 4) &&
-           open_space(&sim_device_space, sim_arena_map_of.bytes, 1 << 26);
+           (sim_arena_map_of.bytes == 0 ||
+            open_space(&sim_device_space, sim_arena_map_of.bytes, 1 << 26));
 }
 
 void sim_races_era(void)
@@ -103,45 +104,42 @@ static void remember_read(sim_cell *c, uint32_t floor, uint32_t who,
 {
     mark *r = &c->read;
     const mark now = {sim_watch_now.era, site, who};
-    uint32_t second = c->readers >> 10 & 3;
-    uint32_t old = r->who & THREAD, other = c->readers & ~0xfffu;
+    uint32_t kind = c->second >> 10, old = r->who & THREAD;
     if (r->era != now.era) {
-        if (r->era >= floor && r->era < sim_watch_now.block_era) {
-            c->other_era = r->era;
-            other = old << 12;
-        }
-        c->readers = other;
+        if (r->era >= floor && r->era < sim_watch_now.block_era)
+            c->other = *r;
+        c->second = NONE << 10;
     } else if (warp_of(r->who) != warp_of(who)) {
-        c->readers = other | OTHER_WARP << 10 | old;
+        c->second = OTHER_WARP << 10 | old;
+        c->second_site = r->site;
     } else if (r->who >> WARP_ERA_SHIFT < who >> WARP_ERA_SHIFT) {
-        if (second == SAME_WARP)
-            c->readers = other;
-    } else if (old != (who & THREAD) && second == NONE) {
-        c->readers = other | SAME_WARP << 10 | old;
+        if (kind == SAME_WARP)
+            c->second = NONE << 10;
+    } else if (old != (who & THREAD) && kind == NONE) {
+        c->second = SAME_WARP << 10 | old;
+        c->second_site = r->site;
     }
     *r = now;
 }
 
 /* Find who races with a write. */
-/* The era, thread and site of a reader that is not ordered before the running
- * thread's write; false if there is none. */
-static bool racing_reader(const sim_cell *c, uint32_t floor, uint32_t who,
-                          mark *reader)
+/* A reader that is not ordered before the running thread's write; null if there
+ * is none. `second` has room for one. */
+static const mark *racing_reader(const sim_cell *c, uint32_t floor,
+                                 uint32_t who, mark *second)
 {
-    uint32_t second = c->readers >> 10 & 3, thread = c->readers & THREAD;
-    *reader = c->read;
+    uint32_t kind = c->second >> 10;
     if (!ordered(&c->read, floor, who))
-        return true;
-    *reader = (mark){c->read.era, 0, thread};
-    if (c->read.era == sim_watch_now.era && second != NONE) {
-        bool same_meeting =
-            c->read.who >> WARP_ERA_SHIFT == who >> WARP_ERA_SHIFT;
-        if (second == OTHER_WARP || (same_meeting && thread != (who & THREAD)))
-            return true;
+        return &c->read;
+    *second = (mark){c->read.era, c->second_site, c->second & THREAD};
+    if (c->read.era == sim_watch_now.era && kind != NONE) {
+        bool met = c->read.who >> WARP_ERA_SHIFT < who >> WARP_ERA_SHIFT;
+        if (kind == OTHER_WARP || (!met && ((second->who ^ who) & THREAD)))
+            return second;
     }
-    *reader = (mark){c->other_era, 0, c->readers >> 12 & THREAD};
-    return c->other_era >= floor && c->other_era < sim_watch_now.block_era &&
-           c->other_era > 0;
+    bool foreign = c->other.era > 0 && c->other.era >= floor &&
+                   c->other.era < sim_watch_now.block_era;
+    return foreign ? &c->other : NULL;
 }
 
 /* Report a race. */
@@ -166,7 +164,7 @@ race(const sim_space *space, const mark *m, bool wrote, size_t offset,
 static inline void touch(const sim_space *space, sim_cell *c, size_t offset,
                          enum sim_access_kind kind, uint32_t who, uint32_t site)
 {
-    mark reader;
+    mark second;
     bool both_atomic = kind == SIM_ATOMIC && (c->write.who & ATOMIC);
     if (!ordered(&c->write, space->floor, who) && !both_atomic)
         race(space, &c->write, true, offset, kind, site);
@@ -174,9 +172,11 @@ static inline void touch(const sim_space *space, sim_cell *c, size_t offset,
         remember_read(c, space->floor, who, site);
         return;
     }
-    if (c->read.era >= space->floor &&
-        racing_reader(c, space->floor, who, &reader))
-        race(space, &reader, false, offset, kind, site);
+    if (c->read.era >= space->floor) {
+        const mark *reader = racing_reader(c, space->floor, who, &second);
+        if (reader)
+            race(space, reader, false, offset, kind, site);
+    }
     *c = (sim_cell){.write = {sim_watch_now.era, site, who}};
 }
 
