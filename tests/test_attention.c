@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -216,6 +217,42 @@ static void test_B1_threads_change_no_bit(void **state)
     attention_case_close(&c);
 }
 
+/* Check that a NaN in sight shows. */
+static void put_bits(float *to, uint32_t bits)
+{
+    memcpy(to, &bits, sizeof bits);
+}
+
+static void test_a_nan_in_sight_shows(void **state)
+{
+    static const uint32_t nans[] = {0x7fc00000, 0x7fc00001, 0xffc00000,
+                                    0x7fffffff, 0xffffffff};
+    static float k[2 * 4 * 8], v[2 * 4 * 8], room[8192];
+    fo_device *device = *state;
+    fill_normal(v, COUNT(v), 1, 1);
+    for (int i = 0; i < COUNT(nans); i++)
+        for (int H = 2; H <= 4; H += 2) {
+            int32_t start[] = {0, 1}, length[] = {4};
+            fo_kv kv = {k, v, FO_F32, 1, 2, 4, 8};
+            fo_attention a = {
+                .N = 1, .T = 1, .H = H, .q_stride = 32, .scale = 1};
+            float q[32], out[32];
+            a.query_start = start;
+            a.length = length;
+            fill_normal(q, 32, 1, 2);
+            fill_normal(k, COUNT(k), 1, 3);
+            put_bits(&k[(1 * 4 + 2) * 8], nans[i]); /* of kv head 1, key 2 */
+            fo_status status = device->backend->attention_contiguous(
+                device, out, q, &kv, &a, (fo_workspace){room, sizeof room},
+                NULL);
+            assert_int_equal(status, FO_OK);
+            for (int j = 0; j < H * 8; j++)
+                if (isnan(out[j]) != (j >= H * 4))
+                    fail_msg("NaN %08x, %d heads: value %d is %g", nans[i], H,
+                             j, (double)out[j]);
+        }
+}
+
 /* Check that senseless calls are refused. */
 static void test_B1_senseless_calls_are_refused(void **state)
 {
@@ -262,6 +299,7 @@ int main(void)
                                   device),
         cmocka_unit_test_prestate(test_B1_huge_scores_stay_finite, device),
         cmocka_unit_test_prestate(test_B1_threads_change_no_bit, device),
+        cmocka_unit_test_prestate(test_a_nan_in_sight_shows, device),
         cmocka_unit_test_prestate(test_B1_senseless_calls_are_refused, device),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

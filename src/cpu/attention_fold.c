@@ -201,7 +201,7 @@ static inline float exponential(float x)
     series = series * r + 1.0f;
     power.value = series * r + 1.0f;
     power.bits += n.bits << 23;
-    return x < -87.0f ? 0.0f : power.value;
+    return x >= -87.0f ? power.value : x < -87.0f ? 0.0f : x;
 }
 
 /* Find the largest of some scores. */
