@@ -6,6 +6,8 @@
 #include "cuda_fp16.h"
 #include "simulated_kernel.h"
 
+#include "sim/arena.h"
+
 /* Give 16-byte accesses a twin. */
 SIM_INLINE uint4 load_16(const void *from)
 {
@@ -82,18 +84,15 @@ SIM_INLINE void mma_16816(float (&d)[4], const uint32_t (&a)[4],
 }
 
 /* Tell the simulator what the allocator did. */
-/* From sim/arena.h: which bytes of mapped device memory hold an allocation. */
-extern "C" void sim_arena_allocated(void *address, size_t bytes);
-extern "C" void sim_arena_freed(void *address, size_t bytes);
-
+/* Which bytes of mapped device memory hold an allocation. */
 inline void mark_allocated(void *address, size_t bytes)
 {
-    sim_arena_allocated(address, bytes);
+    sim_arena_mark(address, bytes, SIM_UNWRITTEN);
 }
 
 inline void mark_freed(void *address, size_t bytes)
 {
-    sim_arena_freed(address, bytes);
+    sim_arena_mark(address, bytes, SIM_FREED);
 }
 
 #endif
