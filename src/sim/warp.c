@@ -33,38 +33,40 @@ void sim_complain(sim_fault fault, const sim_lane *lane, const sim_lane *other,
 }
 
 /* Check that the lanes of a group agree. */
-/* Two lanes that wait for each other in different functions, or with different
- * masks, would wait for ever. */
-static void insist_on_agreement(const sim_lane *a, const sim_lane *b)
+/* Two lanes that wait for each other with different masks, or in different
+ * functions, would wait for ever. */
+static void insist_on_agreement(const sim_warp *warp, const sim_lane *self)
 {
-    if (a->mask != b->mask && b->mask >> a->lane & 1) {
-        sim_complain(SIM_WARP_MISUSE, a, b,
-                     "%s with mask 0x%08x meets %s with mask 0x%08x", a->doing,
-                     a->mask, b->doing, b->mask);
-        sim_abandon();
-    }
-    if (a->mask == b->mask && strcmp(a->doing, b->doing) != 0) {
-        sim_complain(SIM_WARP_MISUSE, a, b, "%s meets %s under one mask",
-                     a->doing, b->doing);
+    uint32_t others = warp->waiting & self->mask;
+    for (; others; others &= others - 1) {
+        const sim_lane *other = &warp->lanes[__builtin_ctz(others)];
+        if (!(other->mask >> self->lane & 1))
+            continue;
+        if (other->mask != self->mask)
+            sim_complain(SIM_WARP_MISUSE, self, other,
+                         "%s with mask 0x%08x meets %s with mask 0x%08x",
+                         self->doing, self->mask, other->doing, other->mask);
+        else if (strcmp(other->doing, self->doing) != 0)
+            sim_complain(SIM_WARP_MISUSE, self, other, "%s meets %s",
+                         self->doing, other->doing);
+        else
+            continue;
         sim_abandon();
     }
 }
 
 /* Whether every lane of a group waits in it. */
-static bool complete(const sim_warp *warp, const sim_lane *self,
-                     uint32_t present)
+static bool complete(const sim_warp *warp, uint32_t mask)
 {
+    uint32_t present = mask & ~warp->exited;
     if ((warp->waiting & present) != present)
         return false;
     if (warp->like)
         return true;
-    bool all = true;
-    for (uint32_t rest = present; rest; rest &= rest - 1) {
-        const sim_lane *other = &warp->lanes[__builtin_ctz(rest)];
-        insist_on_agreement(self, other);
-        all = all && other->mask == self->mask;
-    }
-    return all;
+    for (uint32_t rest = present; rest; rest &= rest - 1)
+        if (warp->lanes[__builtin_ctz(rest)].mask != mask)
+            return false;
+    return true;
 }
 
 /* Gather the lanes of a mask. */
@@ -99,9 +101,11 @@ void sim_gather(const char *name, uint32_t mask, sim_warp_function *function,
     else if (warp->like &&
              (warp->like->mask != mask || warp->like->function != function))
         warp->like = NULL;
+    if (!warp->like)
+        insist_on_agreement(warp, self);
     warp->waiting |= bit;
     uint32_t present = mask & ~warp->exited;
-    if (!complete(warp, self, present)) {
+    if (!complete(warp, mask)) {
         sim_rest();
         return;
     }
@@ -117,7 +121,7 @@ void sim_warp_left(sim_warp *warp)
         const sim_lane *lane = &warp->lanes[__builtin_ctz(rest)];
         uint32_t present = lane->mask & ~warp->exited;
         rest &= ~present & (rest - 1);
-        if (complete(warp, lane, present)) {
+        if (complete(warp, lane->mask)) {
             carry_out(warp, lane, present);
             sim_wake(warp, present);
         }
