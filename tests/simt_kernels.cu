@@ -6,7 +6,7 @@
 
 #define ALL 0xffffffffu
 
-//= Run a kernel on the executor alone
+/* Run a kernel on the executor alone. */
 /* Without streams: what a launch would put in one is executed here and now. */
 template <class Call>
 SIM_UNOBSERVED static bool run(const char *name, dim3 grid, dim3 block,
@@ -31,7 +31,7 @@ template <class T> static T &shared()
     return *(T *)sim::shared_base();
 }
 
-//= Shuffle in every way
+/* Shuffle in every way. */
 __global__ static void shuffle(uint32_t *out /* (33, 4, 32) */, int width)
 {
     unsigned lane = threadIdx.x;
@@ -60,7 +60,7 @@ bool simt_shuffle_wide(uint64_t *out)
     return RUN(1, 32, 0, shuffle_wide, out);
 }
 
-//= Vote in two groups
+/* Vote in two groups. */
 __global__ static void vote(uint32_t *out /* (3, 32) */, uint32_t votes,
                             uint32_t mask)
 {
@@ -84,7 +84,7 @@ bool simt_vote(uint32_t *out, uint32_t votes, uint32_t mask)
     return RUN(1, 32, 0, vote, out, votes, mask);
 }
 
-//= Go round a block in steps
+/* Go round a block in steps. */
 __global__ static void rounds(int *out /* (threads) */, int count)
 {
     int *cells = &shared<int>(), n = (int)blockDim.x, me = (int)threadIdx.x;
@@ -116,7 +116,7 @@ bool simt_count(int *out, int threads)
     return RUN(1, threads, 0, count, out);
 }
 
-//= Change the same numbers from every thread
+/* Change the same numbers from every thread. */
 __global__ static void atomics(int32_t *i, uint32_t *u, uint64_t *w, float *f)
 {
     int me = (int)(blockIdx.x * blockDim.x + threadIdx.x);
@@ -141,7 +141,7 @@ bool simt_atomics(int32_t *i, uint32_t *u, uint64_t *w, float *f, int blocks,
     return RUN(blocks, threads, 0, atomics, i, u, w, f);
 }
 
-//= Spin on a lock
+/* Spin on a lock. */
 __global__ static void lock(int *out /* (2) */)
 {
     while (atomicCAS(&out[0], 0, 1) != 0)
@@ -157,7 +157,7 @@ bool simt_lock(int *out, int threads)
     return RUN(1, threads, 0, lock, out);
 }
 
-//= Write down the order of events
+/* Write down the order of events. */
 __global__ static void order(int *out /* (1 + blocks * threads) */)
 {
     __syncwarp();
@@ -170,7 +170,7 @@ bool simt_order(int *out, int blocks, int threads)
     return RUN(blocks, threads, 0, order, out);
 }
 
-//= Multiply matrices as tensor cores do
+/* Multiply matrices as tensor cores do. */
 struct product_shared {
     uint16_t a[16][16], b[16][8];
 };
@@ -203,7 +203,7 @@ bool simt_product(float *d, const uint16_t *a, const uint16_t *b, bool bf16)
                 : RUN(1, 32, bytes, product<__half>, d, a, b);
 }
 
-//= Load matrices as tensor cores want them
+/* Load matrices as tensor cores want them. */
 struct matrices_shared {
     uint16_t rows[32][8];
 };
@@ -229,7 +229,7 @@ bool simt_matrices(uint32_t *out, const uint16_t *in, bool transposed)
     return RUN(1, 32, sizeof(matrices_shared), matrices, out, in, transposed);
 }
 
-//= Copy without waiting
+/* Copy without waiting. */
 /* The looks between are unobserved: they are the mistake that a checker reports,
  * and here we want to see what a reader would have seen. */
 SIM_UNOBSERVED static void look(uint32_t *out)
@@ -258,7 +258,7 @@ bool simt_copy(uint32_t *out, const uint32_t *in)
     return RUN(1, 1, 48, copy, out, in);
 }
 
-//= Look at shared memory that nobody wrote
+/* Look at shared memory that nobody wrote. */
 SIM_UNOBSERVED static void poison(uint32_t *out, int words)
 {
     memcpy(out, sim::shared_base(), (size_t)words * 4);
@@ -270,7 +270,7 @@ bool simt_poison(uint32_t *out, int words)
     return RUN(2, 1, words * sizeof(uint32_t), poison, out, words);
 }
 
-//= Convert all halves
+/* Convert all halves. */
 __global__ static void widen(float *out /* (2, 65536) */)
 {
     unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -298,7 +298,7 @@ bool simt_narrow(uint16_t *out, const float *in, int n)
     return RUN((n + 255) / 256, 256, 0, narrow, out, in, n);
 }
 
-//= Write down every index
+/* Write down every index. */
 __global__ static void indices(uint32_t *out /* (threads, 6) */)
 {
     uint32_t block =
@@ -321,7 +321,7 @@ bool simt_indices(uint32_t *out, const uint32_t g[3], const uint32_t b[3])
     return RUN(grid, block, 0, indices, out);
 }
 
-//= Break the rules of barriers
+/* Break the rules of barriers. */
 __global__ static void divergent_barrier(int *out, bool right)
 {
     if (right || threadIdx.x < 20)
@@ -354,7 +354,7 @@ __global__ static void barrier_in_a_loop(int *out, bool right)
     out[threadIdx.x] = 1;
 }
 
-//= Break the rules of masks
+/* Break the rules of masks. */
 __global__ static void not_in_mask(int *out, bool right)
 {
     uint32_t mask = right ? ALL : ALL << 1;
@@ -385,7 +385,7 @@ __global__ static void absent_lane(int *out, bool right)
         out[threadIdx.x] = __shfl_sync(mask, 1, from); // planted: lane 19
 }
 
-//= Break the rules of matrix instructions
+/* Break the rules of matrix instructions. */
 __global__ static void part_of_a_warp(int *out, bool right)
 {
     uint32_t a[4] = {0, 0, 0, 0}, b[2] = {0, 0};
@@ -406,14 +406,15 @@ __global__ static void two_products(int *out, bool right)
     out[threadIdx.x] = (int)d[0];
 }
 
-//= Never come to an end
+/* Never come to an end. */
 __global__ static void spin(int *out, bool right)
 {
     if (threadIdx.x == 40 && right)
         atomicExch(&out[63], 1);
-    while (atomicAdd(&out[63], 0) == 0) // nobody sets it in the wrong one
+    while (atomicAdd(&out[63], 0) == 0) // planted: nobody sets it
         ;
-    out[threadIdx.x] = 1;
+    if (threadIdx.x < 63)
+        out[threadIdx.x] = 1;
 }
 
 __global__ static void trap(int *out, bool right)
@@ -423,7 +424,7 @@ __global__ static void trap(int *out, bool right)
         __trap(); // planted: a trap
 }
 
-//= Run a kernel that is wrong, or its twin
+/* Run a kernel that is wrong, or its twin. */
 bool simt_planted(simt_fault fault, bool right, int *out)
 {
     static void (*const kernels[SIMT_FAULTS])(int *, bool) = {

@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-//= Declare the kernels that are right
+/* Declare the kernels that are right. */
 /* Rows of results of one warp: for each argument in 0..32 the four shuffles. */
 bool simt_shuffle(uint32_t *out /* (33, 4, 32) */, int width);
 bool simt_shuffle_wide(uint64_t *out /* (32) */);
@@ -36,13 +36,14 @@ bool simt_lock(int *out /* (2): lock, count */, int threads);
 /* Which thread of which block came when. */
 bool simt_order(int *out /* (1 + blocks * threads) */, int blocks, int threads);
 
+/* Declare the kernels that move and convert. */
 /* d = a b by ldmatrix and mma; 16-bit numbers, row by row. */
 bool simt_product(float *d /* (16, 8) */, const uint16_t *a /* (16, 16) */,
                   const uint16_t *b /* (16, 8) */, bool bf16);
 
 /* What ldmatrix gives each lane. */
-bool simt_matrices(uint32_t *out /* (32, 4) */, const uint16_t *in /* (4, 8, 8) */,
-                   bool transposed);
+bool simt_matrices(uint32_t *out /* (32, 4) */,
+                   const uint16_t *in /* (4, 8, 8) */, bool transposed);
 
 /* What shared memory holds before and after the wait for each of two groups. */
 bool simt_copy(uint32_t *out /* (3, 3, 4) */, const uint32_t *in /* (2, 4) */);
@@ -58,7 +59,7 @@ bool simt_narrow(uint16_t *out /* (2, n) */, const float *in /* (n) */, int n);
 bool simt_indices(uint32_t *out /* (threads, 6) */, const uint32_t grid[3],
                   const uint32_t block[3]);
 
-//= Declare the kernels that are wrong
+/* Declare the kernels that are wrong. */
 /* Each has a right twin, which does the same job by the rules. */
 typedef enum simt_fault {
     SIMT_DIVERGENT_BARRIER,
@@ -80,6 +81,7 @@ bool simt_planted(simt_fault fault, bool right, int *out /* (64) */);
 
 #ifdef __cplusplus
 }
+
 #endif
 
 #endif

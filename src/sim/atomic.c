@@ -40,7 +40,7 @@ static uint64_t fold_u64(sim_fold fold, uint64_t there, uint64_t value)
  * may have their turn before, and the checkers are told that this is no race.
  */
 #define CHANGE(at, result)                                                     \
-    sim_yield();                                                               \
+    sim_give_way(__builtin_return_address(0));                                 \
     sim_access(at, sizeof *at, SIM_ATOMIC, __builtin_return_address(0));       \
     there = *at;                                                               \
     *at = result;                                                              \

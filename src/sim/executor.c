@@ -33,29 +33,40 @@ sim_index sim_grid_shape(void)
 }
 
 /* Choose who runs next. */
-static int pick(uint32_t set)
+/* The first of a set from a start on, round the end; anyone if there is a seed.
+ */
+static uint32_t pick(uint32_t set, uint32_t start)
 {
-    if (sim_rules.seed == 0)
-        return __builtin_ctz(set);
-    uint32_t turn = sim_draw() % SIM_LANES;
-    uint32_t turned = set >> turn | set << (-turn % SIM_LANES);
-    return (int)((__builtin_ctz(turned) + turn) % SIM_LANES);
+    if (sim_rules.seed)
+        start = sim_draw() % SIM_LANES;
+    uint32_t turned = set >> start | set << (-start % SIM_LANES);
+    return ((uint32_t)__builtin_ctz(turned) + start) % SIM_LANES;
 }
 
 /* Null: nobody is ready. In order, a warp runs until none of its lanes can. */
-static sim_lane *choose(void)
+static sim_lane *choose(sim_warp *warp, uint32_t start)
 {
-    sim_warp *warp = sim_self ? sim_self->warp : NULL;
-    if (!warp || !warp->ready || sim_rules.seed) {
+    if (!warp->ready || sim_rules.seed) {
         if (!sim_current.ready_warps)
             return NULL;
-        warp = &sim_warps[pick(sim_current.ready_warps)];
+        warp = &sim_warps[pick(sim_current.ready_warps, warp->number)];
+        start = 0;
     }
-    sim_lane *lane = &warp->lanes[pick(warp->ready)];
+    sim_lane *lane = &warp->lanes[pick(warp->ready, start)];
     warp->ready &= ~(1u << lane->lane);
     if (!warp->ready)
         sim_current.ready_warps &= ~(1u << warp->number);
     return lane;
+}
+
+/* In order, whoever gives way waits until all others have had their turn. */
+static sim_lane *choose_after(const sim_lane *self)
+{
+    sim_warp *warp = self->warp;
+    if (warp->ready >> self->lane >> 1)
+        return choose(warp, self->lane + 1);
+    uint32_t next = (warp->number + 1) % SIM_MOST_WARPS;
+    return choose(&sim_warps[pick(sim_current.ready_warps, next)], 0);
 }
 
 /* Give way to the next lane. */
@@ -71,7 +82,7 @@ static void go(sim_lane *next)
 void sim_rest(void)
 {
     sim_self->turns = 0;
-    sim_lane *next = choose();
+    sim_lane *next = choose(sim_self->warp, 0);
     if (next != sim_self)
         go(next); /* to the host if nobody is ready: it sees why */
 }
@@ -96,23 +107,36 @@ void sim_trap(const char *file, int line)
 /* Turns that the lanes may give each other while nobody gets anywhere. */
 enum { MOST_IDLE = 1 << 20, TURNS = 32 };
 
-void sim_yield(void)
+static void insist_on_progress(sim_lane *self, const void *return_address)
+{
+    if (++sim_current.idle <= MOST_IDLE)
+        return;
+    self->line = 0;
+    self->code = return_address;
+    sim_complain(SIM_DEADLOCK, self, NULL,
+                 "all threads that can run spin on atomics");
+    sim_abandon();
+}
+
+void sim_give_way(const void *return_address)
 {
     sim_lane *self = sim_self;
-    if (!self)
-        return;
     bool now = sim_rules.seed ? sim_draw() % 4 == 0 : ++self->turns >= TURNS;
     if (!now)
         return;
-    uint32_t idle = sim_current.idle + 1;
-    if (idle > MOST_IDLE) {
-        sim_complain(SIM_DEADLOCK, self, NULL,
-                     "all threads that can run spin on atomics");
-        sim_abandon();
-    }
+    insist_on_progress(self, return_address);
+    uint32_t idle = sim_current.idle;
     sim_wake(self->warp, 1u << self->lane);
     sim_current.idle = idle;
-    sim_rest();
+    self->turns = 0;
+    sim_lane *next = choose_after(self);
+    if (next != self)
+        go(next);
+}
+
+void sim_yield(void)
+{
+    sim_give_way(__builtin_return_address(0));
 }
 
 /* Begin and end a lane. */
@@ -127,7 +151,7 @@ static void live(void)
     sim_current.idle = 0;
     sim_warp_left(self->warp);
     sim_barrier_left();
-    go(choose());
+    go(choose(self->warp, 0));
     __builtin_unreachable();
 }
 
@@ -211,7 +235,7 @@ static bool run_block(const sim_launch *launch, sim_index index)
     sim_shared_poison();
     set_up(launch, index);
     sim_watch_block(block, sim_shared_base(), launch->shared_bytes);
-    go(choose());
+    go(choose(&sim_warps[0], 0));
     if (!sim_current.over && sim_current.alive > 0) {
         report_deadlock();
         sim_current.over = true;

@@ -22,6 +22,7 @@ struct sim_lane {
     const char *doing;           /* the function it waits in, null if none    */
     sim_warp_function *function; /* that it waits in                   */
     const char *file;            /* its site                                  */
+    const void *code;            /* instead of a line: a return address       */
     int line;                    /*                                           */
     uint32_t mask;               /* of the warp function it waits in          */
     uint32_t argument;           /* of that function, with what it            */
@@ -93,6 +94,9 @@ uint64_t sim_order_block(const sim_order *order, uint64_t i);
 /* Declare the steps of the executor. */
 /* Let others run; returns when the caller is ready again and its turn comes. */
 void sim_rest(void);
+
+/* Let others run before an atomic at that site, if the schedule wants it. */
+void sim_give_way(const void *return_address);
 
 /* Report a fault of a lane, and of another if not null, at their sites. */
 __attribute__((format(printf, 4, 5))) void

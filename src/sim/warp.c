@@ -1,4 +1,5 @@
 #include "sim/inside.h"
+#include "sim/site.h"
 #include "sim/watch.h"
 
 #include <stdarg.h>
@@ -8,7 +9,8 @@
 static sim_witness witness(const sim_lane *lane)
 {
     sim_index b = sim_current.index, t = lane->index;
-    return (sim_witness){.file = lane->file,
+    return (sim_witness){.site = lane->line ? 0 : sim_site_of(lane->code),
+                         .file = lane->file,
                          .line = lane->line,
                          .block = {(int)b.x, (int)b.y, (int)b.z},
                          .thread = {(int)t.x, (int)t.y, (int)t.z}};
@@ -69,7 +71,7 @@ static bool complete(const sim_warp *warp, uint32_t mask)
     return true;
 }
 
-/* Gather the lanes of a mask. */
+/* Run a warp function for its lanes. */
 static void carry_out(sim_warp *warp, const sim_lane *one, uint32_t present)
 {
     sim_warp_function *function = one->function;
@@ -79,6 +81,7 @@ static void carry_out(sim_warp *warp, const sim_lane *one, uint32_t present)
         warp->lanes[__builtin_ctz(rest)].doing = NULL;
 }
 
+/* Gather the lanes of a mask. */
 void sim_gather(const char *name, uint32_t mask, sim_warp_function *function,
                 const char *file, int line)
 {
