@@ -28,7 +28,7 @@ const fo_backend BACKEND = {
     /* Fill the prefill slot of the CUDA backend. */
     .attention_prefill = nullptr,
     /* Fill the decode slot of the CUDA backend. */
-    .attention_decode = nullptr,
+    .attention_decode = cuda_attention_decode,
     /* Fill the contiguous slot of the CUDA backend. */
     .attention_contiguous = nullptr,
     /* Fill the sample slot of the CUDA backend. */

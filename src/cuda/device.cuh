@@ -117,6 +117,13 @@ fo_status cuda_kv_copy(fo_device *device, const fo_kv *kv,
                        const int32_t *from /* (n) */,
                        const int32_t *to /* (n) */, int n, fo_error *error);
 
+fo_status cuda_attention_decode(fo_device *device, float *out /* (N, H, D) */,
+                                const float *q /* (N, H, D), q_stride */,
+                                const fo_kv *kv, const fo_block_tables *tables,
+                                const fo_attention *attention,
+                                fo_workspace workspace, fo_error *error);
+size_t cuda_attention_workspace(const fo_workload *workload);
+
 } // namespace FO_SIDE
 
 #endif
