@@ -371,7 +371,7 @@ __global__ static void two_functions(int *out, bool right)
 
 __global__ static void two_masks(int *out, bool right)
 {
-    uint32_t mask = right ? 0xffffu << threadIdx.x / 16 * 16
+    uint32_t mask = right ? 0xffffu << threadIdx.x / 16 % 2 * 16
                           : threadIdx.x % 32 < 16 ? 0x1ffffu : 0xffff8000u;
     if (threadIdx.x < 32)
         out[threadIdx.x] = __any_sync(mask, 1); // planted: masks overlap

@@ -7,14 +7,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Recognise the sanitizer. */
-#if defined __SANITIZE_ADDRESS__
-#define SIM_ADDRESS_SANITIZER
-#elif defined __has_feature
-#if __has_feature(address_sanitizer)
-#define SIM_ADDRESS_SANITIZER
-#endif
-#endif
 #ifdef SIM_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>

@@ -7,7 +7,18 @@
 
 #if !defined __x86_64__ && !defined __aarch64__
 #define SIM_FIBER_PORTABLE
+#endif
+#ifdef SIM_FIBER_PORTABLE
 #include <ucontext.h>
+#endif
+
+/* Recognise the sanitizer. */
+#if defined __SANITIZE_ADDRESS__
+#define SIM_ADDRESS_SANITIZER
+#elif defined __has_feature
+#if __has_feature(address_sanitizer)
+#define SIM_ADDRESS_SANITIZER
+#endif
 #endif
 
 /* Name the parts of a fiber. */

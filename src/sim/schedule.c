@@ -25,6 +25,9 @@ void sim_settings_set(sim_settings settings)
 {
     sim_rules = settings;
     read = true;
+#ifdef SIM_ADDRESS_SANITIZER
+    sim_rules.checks = false;
+#endif
 }
 
 /* Draw from the seed. */

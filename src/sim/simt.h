@@ -32,7 +32,8 @@ typedef struct sim_settings {
 } sim_settings;
 
 /* First read: seed from FOLIO_SIM_SEED, checks from FOLIO_SIM_CHECKS (1 if
- * absent), strict on, traffic off. */
+ * absent), strict on, traffic off. In a build with AddressSanitizer kernels
+ * report no accesses, and checks stays off. */
 sim_settings sim_settings_get(void);
 void sim_settings_set(sim_settings settings);
 

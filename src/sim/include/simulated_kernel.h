@@ -10,6 +10,7 @@
 #include "simulated_atomics.h"
 #include "simulated_language.h"
 
+#include "sim/runtime.h"
 #include "sim/simt.h"
 
 extern "C" {
@@ -173,16 +174,10 @@ inline void *operator new(size_t, sim::placed place) noexcept
 }
 
 /* Launch a kernel. */
-typedef struct sim_stream *cudaStream_t;
-
-/* From sim/runtime.h. */
-extern "C" void sim_stream_submit(cudaStream_t stream, void (*run)(void *),
-                                  void *argument, void (*destroy)(void *));
-
 namespace sim
 {
 template <class Call>
-SIM_UNOBSERVED void submit(const sim_launch &launch, cudaStream_t stream,
+SIM_UNOBSERVED void submit(const sim_launch &launch, sim_stream *stream,
                            Call call)
 {
     void *memory = fo_memory_alloc(1, sizeof(work<Call>), nullptr);
@@ -198,7 +193,7 @@ SIM_UNOBSERVED void submit(const sim_launch &launch, cudaStream_t stream,
 
 template <class... P, class... A>
 SIM_UNOBSERVED void launch(const char *name, void (*kernel)(P...), dim3 grid,
-                           dim3 block, size_t shared_bytes, cudaStream_t stream,
+                           dim3 block, size_t shared_bytes, sim_stream *stream,
                            A... arguments)
 {
     sim_launch l = {name,
