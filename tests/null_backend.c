@@ -277,6 +277,34 @@ static fo_status null_pool_stats(fo_device *device, const fo_pool *pool,
     return FO_OK;
 }
 
+/* Refuse each step. */
+static fo_status null_step_request(fo_device *device, const fo_steps *steps,
+                                   fo_error *error)
+{
+    for (int n = 0; n < steps->N; n++)
+        steps->request[n] = (fo_pool_request){steps->row[n], 1, 1};
+    return FO_OK;
+}
+
+static fo_status null_step_place(fo_device *device, const fo_steps *steps,
+                                 fo_error *error)
+{
+    for (int n = 0; n < steps->N; n++) {
+        steps->end[n] = FO_STEP_REFUSED;
+        steps->position[n] = steps->length[n] = 0;
+        steps->slot[n] = steps->copy_from[n] = steps->copy_to[n] = -1;
+        if (steps->keep)
+            steps->keep[n] = (fo_pool_keep){.row = steps->row[n]};
+    }
+    return FO_OK;
+}
+
+static fo_status null_step_append(fo_device *device, const fo_steps *steps,
+                                  fo_error *error)
+{
+    return FO_OK;
+}
+
 static fo_status null_pool_check(fo_device *device, const fo_pool *pool,
                                  fo_error *error)
 {
@@ -320,6 +348,9 @@ const fo_backend null_backend = {
     .pool_share = null_pool_share,
     .pool_stats = null_pool_stats,
     .pool_check = null_pool_check,
+    .step_request = null_step_request,
+    .step_place = null_step_place,
+    .step_append = null_step_append,
 };
 
 /* List the required slots. */
@@ -331,7 +362,8 @@ const fo_backend null_backend = {
     X(gather_rows) X(kv_write) X(kv_copy) X(attention_prefill) \
     X(attention_decode) X(attention_contiguous) X(sample) X(pool_open) \
     X(pool_close) X(pool_view) X(pool_extend) X(pool_release) \
-    X(pool_share) X(pool_stats) X(pool_check)
+    X(pool_share) X(pool_stats) X(pool_check) X(step_request) \
+    X(step_place) X(step_append)
 #define ENTRY(slot) {#slot, offsetof(fo_backend, slot)},
 
 /* clang-format on */

@@ -214,6 +214,49 @@ typedef struct fo_pool_stats {
     uint64_t metadata_bytes;
 } fo_pool_stats;
 
+/* ---- Steps that need no host ------------------------------------------- *
+ *
+ * One step: step_request, pool_extend, step_place, kv_copy, a forward pass over
+ * one token a sequence, sample, step_append, and pool_release if there is a
+ * window. All arrays are device memory and the caller's. */
+typedef enum fo_step_end {
+    FO_STEP_GOES_ON,
+    FO_STEP_STOPPED, /* it drew a token to stop at, which was appended */
+    FO_STEP_REFUSED, /* the pool gave no block; the row is as it was   */
+    FO_STEP_UNDRAWN, /* no token could be drawn; the last one is stored */
+} fo_step_end;
+
+typedef struct fo_steps {
+    int N;
+    int B, max_blocks; /* of the pool             */
+    int window;        /* 0: none                 */
+    int stops;         /* tokens to stop at       */
+    fo_pool_view pool;
+    const int32_t *row;         /* (N) of each sequence, all different   */
+    const int32_t *query_start; /* (N + 1) 0, 1 .. N: one query each     */
+    const int32_t *stop;        /* (stops)                               */
+    int32_t *end; /* (N) an fo_step_end, all 0 before the first step     */
+
+    /* From step_request and from pool_extend. */
+    fo_pool_request *request; /* (N) */
+    fo_pool_grant *grant;     /* (N) */
+
+    /* From step_place; of a sequence that has ended 0, -1, 0, -1, -1. */
+    int32_t *position;  /* (N) of the token to be stored                  */
+    int64_t *slot;      /* (N)                                            */
+    int32_t *length;    /* (N) this token included                        */
+    int32_t *copy_from; /* (N) for kv_copy                                */
+    int32_t *copy_to;   /* (N)                                            */
+    fo_pool_keep *keep; /* (N) what the window leaves; null: no window    */
+
+    /* From sample, and from step_append. */
+    int32_t *drawn;        /* (N) -1: no token could be drawn             */
+    int32_t *token;        /* (N) the last token of each, yet to be stored */
+    fo_sampling *sampling; /* (N) the position counts up                  */
+    int32_t *count;        /* (N) tokens appended, 0 before the first step */
+    int32_t *tokens;       /* (steps, N) the k-th of sequence n at k N + n */
+} fo_steps;
+
 struct fo_backend {
     const char *name; /* "cpu", "sim", "cuda" */
 
@@ -341,6 +384,17 @@ struct fo_backend {
                             fo_pool_stats *stats, fo_error *error);
     fo_status (*pool_check)(fo_device *device, const fo_pool *pool,
                             fo_error *error);
+
+    /* Go from step to step. */
+    /* Steps. `step_request` asks one token more for each sequence that goes on.
+     * `step_place` says where it was granted, or that the sequence has ended.
+     * `step_append` takes the drawn token as the next input. */
+    fo_status (*step_request)(fo_device *device, const fo_steps *steps,
+                              fo_error *error);
+    fo_status (*step_place)(fo_device *device, const fo_steps *steps,
+                            fo_error *error);
+    fo_status (*step_append)(fo_device *device, const fo_steps *steps,
+                             fo_error *error);
 };
 
 #endif

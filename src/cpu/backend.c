@@ -37,4 +37,7 @@ const fo_backend fo_backend_cpu = {
     .attention_prefill = cpu_attention_prefill,
     .attention_decode = cpu_attention_decode,
     .sample = cpu_sample,
+    .step_request = cpu_step_request,
+    .step_place = cpu_step_place,
+    .step_append = cpu_step_append,
 };

@@ -137,4 +137,11 @@ fo_status cpu_sample(fo_device *device, int32_t *tokens, const float *logits,
                      fo_workspace workspace, fo_error *error);
 size_t cpu_sample_workspace(const fo_workload *workload);
 
+fo_status cpu_step_request(fo_device *device, const fo_steps *steps,
+                           fo_error *error);
+fo_status cpu_step_place(fo_device *device, const fo_steps *steps,
+                         fo_error *error);
+fo_status cpu_step_append(fo_device *device, const fo_steps *steps,
+                          fo_error *error);
+
 #endif

@@ -74,4 +74,15 @@ fo_status fo_model_sample(fo_model *model,
                           const fo_sampling *sampling /* (N) */, int N,
                           int32_t *tokens /* (N) */, fo_error *error);
 
+/* FO_ARG: settings out of range. */
+fo_status fo_model_check_sampling(const fo_sampling *sampling, fo_error *error);
+
+/* One token of each sequence of `steps`, whose arrays lie on the device and may
+ * have been written by ops that have not ended yet: run steps->token through
+ * all layers and draw into steps->drawn. Nothing is transferred, and nothing
+ * waits. No steps->length exceeds `max_length`. FO_DEVICE. */
+fo_status fo_model_decode(fo_model *model, const fo_steps *steps,
+                          const fo_kv *kv /* (L) */, int max_length,
+                          fo_error *error);
+
 #endif
