@@ -373,7 +373,7 @@ static const struct {
     size_t offset;
 } required[] = {REQUIRED_SLOTS(ENTRY)};
 
-enum { REQUIRED = sizeof required / sizeof required[0], OPTIONAL = 3 };
+enum { REQUIRED = sizeof required / sizeof required[0], OPTIONAL = 4 };
 
 _Static_assert(sizeof(fo_backend) == (REQUIRED + OPTIONAL) * sizeof(void *),
                "a new slot belongs in the list above");

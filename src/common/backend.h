@@ -232,9 +232,9 @@ typedef struct fo_steps {
     int window;        /* 0: none                 */
     int stops;         /* tokens to stop at       */
     fo_pool_view pool;
-    const int32_t *row;         /* (N) of each sequence, all different   */
-    const int32_t *query_start; /* (N + 1) 0, 1 .. N: one query each     */
-    const int32_t *stop;        /* (stops)                               */
+    int32_t *row;         /* (N) of each sequence, all different         */
+    int32_t *query_start; /* (N + 1) 0, 1 .. N: one query each           */
+    int32_t *stop;        /* (stops)                                     */
     int32_t *end; /* (N) an fo_step_end, all 0 before the first step     */
 
     /* From step_request and from pool_extend. */
@@ -287,11 +287,15 @@ struct fo_backend {
 
     /* Give a device its time. */
     /* Time. `download` waits for its own bytes; `sync` for everything. The
-     * graph slots are optional: null where a device has no graphs. */
+     * graph slots are optional: null where a device has no graphs. From
+     * graph_begin to graph_end ops are recorded and not carried out; a graph
+     * holds the arguments they were given. graph_end ends the recording even
+     * where it fails. */
     fo_status (*sync)(fo_device *device, fo_error *error);
     fo_status (*graph_begin)(fo_device *device, fo_error *error);
     fo_status (*graph_end)(fo_device *device, void **graph, fo_error *error);
     fo_status (*graph_launch)(fo_device *device, void *graph, fo_error *error);
+    void (*graph_free)(fo_device *device, void *graph); /* null is nothing */
 
     size_t (*workspace_bytes)(fo_device *device, const fo_workload *workload);
 
