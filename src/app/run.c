@@ -218,6 +218,8 @@ static fo_status prepare(const arguments *a, const fo_session *session,
 }
 
 /* Generate token by token. */
+enum { MOST_AT_ONCE = 64 };
+
 typedef struct figures {
     size_t prompt, generated;        /* tokens  */
     double prefill, first, generate; /* seconds */
@@ -253,16 +255,26 @@ static fo_status generate(const arguments *a, fo_session *session,
     if (!a->chat && !a->ids)
         fwrite(prompt->text, 1, prompt->length, stdout);
     int room = fo_session_context(session) - fo_session_length(session);
-    int most = a->tokens < room ? a->tokens : room;
-    for (int i = 0; i < most && status == FO_OK; i++) {
-        int32_t id;
-        status = fo_session_decode(session, &a->sampling, &id, error);
-        if (i == 0)
+    int left = a->tokens < room ? a->tokens : room;
+    for (int ask = 1, got = 1; left > 0 && status == FO_OK; left -= got) {
+        /* Generate a few tokens and show them. */
+        int32_t ids[MOST_AT_ONCE];
+        double asked = now();
+        fo_status drawn = fo_session_generate(session, &a->sampling, ask, true, ids,
+                                              &got, error);
+        if (f->generated == 0)
             f->first = now() - begin;
-        if (status != FO_OK || fo_tokenizer_is_stop(p->tokenizer, id))
+        bool stopped =
+            got > 0 && fo_tokenizer_is_stop(p->tokenizer, ids[got - 1]);
+        for (int i = 0; i < got - stopped && status == FO_OK; i++)
+            status = show(a, p, ids[i], f->generated++ == 0, error);
+        if (status == FO_OK)
+            status = drawn;
+        if (stopped)
             break;
-        f->generated++;
-        status = show(a, p, id, i == 0, error);
+        if (now() - asked < 0.05 && ask < MOST_AT_ONCE)
+            ask *= 2;
+        ask = ask < left - got ? ask : left - got;
     }
     f->generate = now() - begin - f->first;
     fwrite(p->held, 1, p->length, stdout);

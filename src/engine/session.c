@@ -1,6 +1,7 @@
 #include "engine/session.h"
 
 #include "common/memory.h"
+#include "engine/decode_loop.h"
 
 /* The manager's name for the session's sequence. */
 enum { SEQUENCE = 0 };
@@ -8,6 +9,7 @@ enum { SEQUENCE = 0 };
 /* Rows of logits that are computed at once when all are wanted. */
 enum { LOGIT_ROWS = 32 };
 
+/* Remember where the sequence stands. */
 struct fo_session {
     fo_device *device;
     fo_model *model;
@@ -19,6 +21,7 @@ struct fo_session {
     int last_row;       /* and this was its row                      */
     int32_t *positions; /* (chunk)                                   */
     int64_t *slots;     /* (chunk)                                   */
+    fo_decode_loop *loop;
 };
 
 /* Unload a session. */
@@ -27,6 +30,7 @@ void fo_session_unload(fo_session **session)
     fo_session *s = *session;
     if (!s)
         return;
+    fo_decode_loop_close(&s->loop);
     fo_memory_free(s->slots);
     fo_memory_free(s->positions);
     fo_block_manager_close(&s->blocks);
@@ -92,7 +96,10 @@ static fo_status build(fo_session *s, const char *path,
     s->positions = fo_memory_alloc((size_t)chunk, sizeof *s->positions, error);
     if (s->positions)
         s->slots = fo_memory_alloc((size_t)chunk, sizeof *s->slots, error);
-    return s->slots ? FO_OK : FO_NOMEM;
+    if (!s->slots)
+        return FO_NOMEM;
+    return fo_decode_loop_open(s->device, s->model, s->blocks,
+                               fo_session_context(s), &s->loop, error);
 }
 
 fo_status fo_session_load(fo_device *device, const char *path,
@@ -279,6 +286,50 @@ fo_status fo_session_decode(fo_session *s, const fo_sampling *sampling,
     s->length++;
     s->ready = false;
     return FO_OK;
+}
+
+/* Append tokens without the host. */
+/* Draw the first token the old way if the last one is stored already. */
+static fo_status draw_first(fo_session *s, const fo_sampling *sampling,
+                            int32_t *tokens, int *count, fo_error *error)
+{
+    if (s->stored < s->length)
+        return FO_OK;
+    fo_status status = fo_session_decode(s, sampling, tokens, error);
+    *count = status == FO_OK;
+    return status;
+}
+
+fo_status fo_session_generate(fo_session *s, const fo_sampling *sampling,
+                              int most, bool until_stop, int32_t *tokens,
+                              int *count, fo_error *error)
+{
+    *count = 0;
+    fo_status status = check_room(s, (size_t)most, error);
+    if (status != FO_OK || most == 0)
+        return status;
+    status = draw_first(s, sampling, tokens, count, error);
+    if (status != FO_OK || *count == most ||
+        (until_stop && *count &&
+         fo_tokenizer_is_stop(fo_model_tokenizer(s->model), tokens[0])))
+        return status;
+    fo_decoding decoding = {SEQUENCE, s->last, *sampling, 0, false, {0}};
+    decoding.sampling.position = (uint64_t)s->length;
+    status = fo_decode_loop_run(s->loop, &decoding, 1, most - *count,
+                                until_stop, tokens + *count, error);
+    /* Note what the loop has appended. */
+    *count += decoding.count;
+    s->length += decoding.count;
+    s->stored =
+        fo_block_table_length(fo_block_manager_table(s->blocks), SEQUENCE);
+    if (decoding.count > 0)
+        s->last = tokens[*count - 1];
+    if (status == FO_OK && decoding.error.status != FO_OK) {
+        status = decoding.error.status;
+        if (error)
+            *error = decoding.error;
+    }
+    return status;
 }
 
 /* Answer what others ask of a session. */

@@ -48,6 +48,17 @@ fo_status fo_session_prefill(fo_session *session,
  * range; FO_FULL; FO_DEVICE. */
 fo_status fo_session_decode(fo_session *session, const fo_sampling *sampling,
                             int32_t *token, fo_error *error);
+/* Decode many tokens at once. */
+
+/* Draw `most` tokens and append them, or fewer `until_stop`: then a token at
+ * which the tokenizer stops is the last. They are those of as many calls of
+ * fo_session_decode, but the host waits for all of them together. *count tells
+ * how many were appended, also by a call that fails. Errors: FO_LIMIT before
+ * any work; else those of fo_session_decode. */
+fo_status fo_session_generate(fo_session *session, const fo_sampling *sampling,
+                              int most, bool until_stop,
+                              int32_t *tokens /* (most) */, int *count,
+                              fo_error *error);
 
 /* Look into a session. */
 /* Both borrowed; valid until the session is unloaded. */
