@@ -260,8 +260,8 @@ static fo_status generate(const arguments *a, fo_session *session,
         /* Generate a few tokens and show them. */
         int32_t ids[MOST_AT_ONCE];
         double asked = now();
-        fo_status drawn = fo_session_generate(session, &a->sampling, ask, true, ids,
-                                              &got, error);
+        fo_status drawn = fo_session_generate(session, &a->sampling, ask, true,
+                                              ids, &got, error);
         if (f->generated == 0)
             f->first = now() - begin;
         bool stopped =
