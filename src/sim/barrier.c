@@ -33,8 +33,6 @@ static void release(void)
     sim_current.predicates = 0;
     for (int w = 0; w < sim_current.warps; w++) {
         sim_warp *warp = &sim_warps[w];
-        for (uint32_t rest = warp->arrived; rest; rest &= rest - 1)
-            warp->lanes[__builtin_ctz(rest)].doing = NULL;
         sim_wake(warp, warp->arrived);
         warp->arrived = 0;
     }

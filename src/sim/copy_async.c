@@ -54,7 +54,6 @@ void sim_copy_async(void *shared, const void *global, bool wanted,
     self->file = file;
     self->line = line;
     insist_on_room(self, shared, global);
-    self->doing = NULL;
     sim_watch_copy(shared, from, COPY, site);
     copy *c = &copies[self->number][self->copy_count++];
     *c = (copy){shared, from, site, self->group, false};

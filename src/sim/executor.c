@@ -174,7 +174,6 @@ static void set_up(const sim_launch *launch, sim_index index)
         lane->lane = i % SIM_LANES;
         lane->index = (sim_index){i % shape.x, i / shape.x % shape.y,
                                   i / shape.x / shape.y};
-        lane->doing = NULL;
         lane->turns = lane->group = lane->copy_count = 0;
         sim_fiber_prepare(&lane->fiber, (int)i, live);
     }
@@ -189,6 +188,11 @@ static void set_up(const sim_launch *launch, sim_index index)
 }
 
 /* List who waits where. */
+static bool waits(const sim_lane *lane)
+{
+    return (lane->warp->waiting | lane->warp->arrived) >> lane->lane & 1;
+}
+
 /* Lanes that wait in the same place are named together. */
 static void list_waiting(char *text, size_t size)
 {
@@ -196,11 +200,11 @@ static void list_waiting(char *text, size_t size)
     text[0] = 0;
     for (uint32_t i = 0; i < sim_current.threads; i++) {
         const sim_lane *a = &lanes[i];
-        bool new = a->doing != NULL;
+        bool new = waits(a);
         uint32_t same = 0, last = i;
         for (uint32_t j = 0; j < sim_current.threads && new; j++) {
             const sim_lane *b = &lanes[j];
-            if (b->doing && a->line == b->line &&
+            if (waits(b) && a->line == b->line &&
                 strcmp(a->doing, b->doing) == 0 &&
                 strcmp(a->file, b->file) == 0) {
                 new = j >= i;
@@ -222,7 +226,7 @@ static void report_deadlock(void)
     char text[200];
     const sim_lane *first = NULL;
     for (uint32_t i = 0; i < sim_current.threads && !first; i++)
-        if (lanes[i].doing)
+        if (waits(&lanes[i]))
             first = &lanes[i];
     list_waiting(text, sizeof text);
     sim_complain(SIM_DEADLOCK, first, NULL, "no thread can go on: %s", text);

@@ -24,6 +24,7 @@ enum { STACK = 64 * 1024 };
 
 static char *stacks; /* (SIM_MOST_THREADS, STACK), from low addresses up */
 static int usable;   /* how many have their guard page                   */
+static size_t guard; /* bytes of it, at the low end of each              */
 
 bool sim_fiber_stacks(int count)
 {
@@ -35,9 +36,10 @@ bool sim_fiber_stacks(int count)
             return false;
         stacks = all;
     }
+    guard = (size_t)sysconf(_SC_PAGESIZE);
     for (; usable < count; usable++) {
         char *bottom = stacks + (size_t)usable * STACK;
-        if (mprotect(bottom, (size_t)sysconf(_SC_PAGESIZE), PROT_NONE) != 0)
+        if (mprotect(bottom, guard, PROT_NONE) != 0)
             return false;
 #ifdef VALGRIND_STACK_REGISTER
         VALGRIND_STACK_REGISTER(bottom, bottom + STACK);
@@ -161,7 +163,6 @@ static void swap(sim_fiber *from, sim_fiber *to)
 /* Prepare a fiber. */
 void sim_fiber_prepare(sim_fiber *fiber, int stack, void (*entry)(void))
 {
-    size_t guard = (size_t)sysconf(_SC_PAGESIZE);
     fiber->bottom = stacks + (size_t)stack * STACK + guard;
     fiber->bytes = STACK - guard;
     fiber->shadow = NULL;

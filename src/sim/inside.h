@@ -19,7 +19,7 @@ struct sim_lane {
     sim_index index;             /* threadIdx                                 */
     uint32_t number;             /* of the thread in the block                */
     uint32_t lane;               /* of the thread in the warp                 */
-    const char *doing;           /* the function it waits in, null if none    */
+    const char *doing;           /* the function it last waited in            */
     sim_warp_function *function; /* that it waits in                   */
     const char *file;            /* its site                                  */
     const void *code;            /* instead of a line: a return address       */

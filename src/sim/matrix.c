@@ -103,32 +103,29 @@ typedef struct matrix_product {
     sim_floats d;
     sim_words a;
     uint64_t b;
-    sim_matrix_type type;
+    fo_dtype type;
 } matrix_product;
-
-static float widen(sim_matrix_type type, uint64_t bits)
-{
-    uint16_t half = (uint16_t)bits;
-    return type == SIM_MATRIX_F16 ? fo_f32_from_f16(half)
-                                  : fo_f32_from_bf16(half);
-}
 
 /* Multiply the fragments of a warp. */
 static void multiply(sim_lane *lanes, uint32_t present)
 {
+    uint16_t half_a[16][16], half_b[16][8];
     float a[16][16], b[16][8], d[16][8] = {{0}};
     insist_on_warp(lanes, present);
     for (int l = 0; l < SIM_LANES; l++) {
         const matrix_product *p = lanes[l].operand;
         for (int i = 0; i < 8; i++) {
             spot s = spot_in_a(l, i);
-            a[s.row][s.column] = widen(p->type, p->a[i / 2] >> i % 2 * 16);
+            half_a[s.row][s.column] = (uint16_t)(p->a[i / 2] >> i % 2 * 16);
         }
         for (int i = 0; i < 4; i++) {
             spot s = spot_in_b(l, i);
-            b[s.row][s.column] = widen(p->type, p->b >> i * 16);
+            half_b[s.row][s.column] = (uint16_t)(p->b >> i * 16);
         }
     }
+    fo_dtype type = ((matrix_product *)lanes->operand)->type;
+    fo_dtype_load(type, half_a, &a[0][0], 256);
+    fo_dtype_load(type, half_b, &b[0][0], 128);
     for (int row = 0; row < 16; row++)
         for (int k = 0; k < 16; k++)
             for (int column = 0; column < 8; column++)
@@ -146,9 +143,9 @@ static void multiply(sim_lane *lanes, uint32_t present)
 sim_floats sim_multiply(sim_matrix_type type, sim_floats d, sim_words a,
                         uint64_t b, const char *file, int line)
 {
-    matrix_product product = {d, a, b, type};
+    bool f16 = type == SIM_MATRIX_F16;
+    matrix_product product = {d, a, b, f16 ? FO_F16 : FO_BF16};
     sim_self->operand = &product;
-    sim_gather(type == SIM_MATRIX_F16 ? "mma of f16" : "mma of bf16", ~0u,
-               multiply, file, line);
+    sim_gather(f16 ? "mma of f16" : "mma of bf16", ~0u, multiply, file, line);
     return product.d;
 }

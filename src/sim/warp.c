@@ -77,8 +77,6 @@ static void carry_out(sim_warp *warp, const sim_lane *one, uint32_t present)
     sim_warp_function *function = one->function;
     function(warp->lanes, present);
     warp->waiting &= ~present;
-    for (uint32_t rest = present; rest; rest &= rest - 1)
-        warp->lanes[__builtin_ctz(rest)].doing = NULL;
 }
 
 /* Gather the lanes of a mask. */
