@@ -20,7 +20,7 @@ const fo_backend BACKEND = {
     /* Fill the first layer slots of the CUDA backend. */
     .embed = nullptr,
     /* Fill the linear slot of the CUDA backend. */
-    .linear = nullptr,
+    .linear = cuda_linear,
     /* Fill the other layer slots of the CUDA backend. */
     .add = nullptr,
     /* Fill the cache slots of the CUDA backend. */
@@ -32,7 +32,7 @@ const fo_backend BACKEND = {
     /* Fill the contiguous slot of the CUDA backend. */
     .attention_contiguous = nullptr,
     /* Fill the sample slot of the CUDA backend. */
-    .sample = nullptr,
+    .sample = cuda_sample,
     /* Fill the pool slots of the CUDA backend. */
     .pool_open = nullptr,
 };

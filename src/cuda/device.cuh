@@ -18,6 +18,23 @@ namespace FO_SIDE
 /* Hold what a device owns. */
 struct slabs; /* its memory: device.cu */
 
+/* Remember which kernels cuBLASLt chose. */
+enum { LINEAR_PLANS = 64 };
+
+/* All that the choice depends on; no padding, so that bytes compare. */
+struct linear_shape {
+    int32_t type, T, R, C, stride;
+    uint32_t aligned[3]; /* bytes: weights, x, out */
+};
+
+struct linear_plans {
+    struct {
+        linear_shape shape;
+        cublasLtMatmulAlgo_t algorithm;
+    } made[LINEAR_PLANS];
+    unsigned count; /* made so far; the oldest are overwritten */
+};
+
 struct cuda_device {
     fo_cuda_settings settings;
     int ordinal;           /* the GPU's number                        */
@@ -25,6 +42,7 @@ struct cuda_device {
     size_t shared_limit;   /* bytes of shared memory a block may have */
     cudaStream_t stream;   /* all work of the device, in order        */
     cublasLtHandle_t blas; /* matrix products                         */
+    linear_plans plans;    /* and what is known of them               */
     slabs *memory;
 };
 
@@ -116,6 +134,20 @@ fo_status cuda_kv_write(fo_device *device, const fo_kv *kv,
 fo_status cuda_kv_copy(fo_device *device, const fo_kv *kv,
                        const int32_t *from /* (n) */,
                        const int32_t *to /* (n) */, int n, fo_error *error);
+
+/* Up to 32 tokens the weights stream, and an output has the same bits for any
+ * T; beyond, they go through cuBLASLt. FO_ARG as on the CPU. */
+fo_status cuda_linear(fo_device *device, float *out /* (T, R) */,
+                      const float *x /* (T, C) */, const fo_weight *weight,
+                      int T, fo_workspace workspace, fo_error *error);
+size_t cuda_linear_workspace(const fo_workload *workload);
+
+/* The token that the CPU draws, bit for bit; it needs no workspace. -1 and
+ * FO_ARG as there. */
+fo_status cuda_sample(fo_device *device, int32_t *tokens /* (N) */,
+                      const float *logits /* (N, V) */,
+                      const fo_sampling *sampling /* (N) */, int N, int V,
+                      fo_workspace workspace, fo_error *error);
 
 fo_status cuda_attention_decode(fo_device *device, float *out /* (N, H, D) */,
                                 const float *q /* (N, H, D), q_stride */,
