@@ -221,6 +221,7 @@ static void list_waiting(char *text, size_t size)
     }
 }
 
+/* Report a deadlock. */
 static void report_deadlock(void)
 {
     char text[200];
