@@ -56,7 +56,8 @@ void sim_arena_copy_states(void *to, const void *from, size_t bytes);
 /* Is this an address of the arena? */
 bool sim_arena_holds(const void *address);
 
-/* The state of one byte; SIM_UNMAPPED outside of the arena. */
+/* The state of one byte; SIM_UNMAPPED outside of the arena, SIM_FREED where it
+ * was mapped once and is no longer. */
 enum sim_state sim_arena_state(const void *address);
 
 /* A call of the host (its name in `call`) is about to read or write device

@@ -2,6 +2,7 @@
 #include "sim/races.h"
 #include "sim/simt.h"
 #include "sim/site.h"
+#include "sim/traffic.h"
 #include "sim/watch.h"
 #include "sim/witness.h"
 
@@ -158,6 +159,10 @@ watch_device(size_t offset, size_t bytes, enum sim_access_kind kind,
              uint32_t site)
 {
     uint8_t *states = sim_arena_map_of.shadow + offset;
+    if (sim_watch_now.traffic)
+        sim_traffic_note(false, offset, bytes, kind, site);
+    if (!sim_watch_now.checks)
+        return;
     if (!all_written(states, bytes) &&
         !settle_device(offset, bytes, kind, site))
         return;
@@ -171,6 +176,10 @@ watch_shared(size_t offset, size_t bytes, enum sim_access_kind kind,
 {
     if (offset + bytes > sim_watch_now.shared_bytes)
         beyond_shared(offset, bytes, kind, site);
+    if (sim_watch_now.traffic)
+        sim_traffic_note(true, offset, bytes, kind, site);
+    if (!sim_watch_now.checks)
+        return;
     if (!all_written(shared_states + offset, bytes) &&
         !settle_shared(offset, bytes, kind, site))
         return;
@@ -247,8 +256,12 @@ void sim_watch_copy(const void *to, const void *from, size_t bytes,
 void sim_watch_copy_landed(const void *to, const void *from, size_t bytes,
                            const void *return_address)
 {
-    if (sim_watch_now.on)
-        copy_part(to, from, bytes, return_address, SIM_WRITTEN);
+    bool traffic = sim_watch_now.traffic;
+    if (!sim_watch_now.checks)
+        return;
+    sim_watch_now.traffic = false; /* it was counted when it was issued */
+    copy_part(to, from, bytes, return_address, SIM_WRITTEN);
+    sim_watch_now.traffic = traffic;
 }
 
 /* Answer the compiler's calls. */

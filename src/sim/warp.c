@@ -76,6 +76,8 @@ static void carry_out(sim_warp *warp, const sim_lane *one, uint32_t present)
 {
     sim_warp_function *function = one->function;
     function(warp->lanes, present);
+    if (present == ~0u)
+        sim_watch_meeting(warp->number);
     warp->waiting &= ~present;
 }
 

@@ -2,6 +2,7 @@
 
 #include "sim/races.h"
 #include "sim/simt.h"
+#include "sim/traffic.h"
 #include "sim/witness.h"
 
 #include <stdarg.h>
@@ -80,27 +81,35 @@ static void next_era(void)
 {
     sim_watch_now.era++;
     memset(sim_watch_now.warp_era, 0, sizeof sim_watch_now.warp_era);
+    for (uint32_t w = 0; w < SIM_WATCH_WARPS; w++)
+        sim_watch_meeting(w);
     sim_races_era();
 }
 
 void sim_watch_launch(const char *name, const uint32_t grid[3],
                       const uint32_t block[3])
 {
+    sim_settings wanted = sim_settings_get();
+    sim_watch *w = &sim_watch_now;
     (void)grid;
     kernel = name;
     memcpy(block_shape, block, sizeof block_shape);
     note_count = 0;
-    sim_watch_now.launch_era = sim_watch_now.era + 1;
-    sim_watch_now.shared_bytes = 0;
-    sim_watch_now.on =
-        sim_settings_get().checks && sim_races_launch() && open_notes();
+    w->launch_era = w->era + 1;
+    w->shared_bytes = 0;
+    w->checks = wanted.checks && sim_races_launch() && open_notes();
+    w->traffic = wanted.traffic && sim_traffic_launch(name);
+    w->on = w->checks || w->traffic;
 }
 
 void sim_watch_launch_end(void)
 {
+    if (sim_watch_now.traffic)
+        sim_traffic_launch_end();
     sim_watch_now.on = false;
 }
 
+/* Begin a block. */
 void sim_watch_block(const uint32_t block[3], void *shared, size_t bytes)
 {
     if (!sim_watch_now.on)
@@ -110,7 +119,9 @@ void sim_watch_block(const uint32_t block[3], void *shared, size_t bytes)
     sim_watch_now.shared = (uintptr_t)shared;
     sim_watch_now.shared_bytes = bytes;
     sim_hooks_block(bytes);
-    if (note_count < MOST_NOTES)
+    if (sim_watch_now.traffic)
+        sim_traffic_block();
+    if (sim_watch_now.checks && note_count < MOST_NOTES)
         notes[note_count++] =
             (block_note){sim_watch_now.era, {block[0], block[1], block[2]}};
 }

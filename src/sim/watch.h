@@ -15,15 +15,19 @@
 extern "C" {
 #endif
 
+/* Hold what both sides see. */
 enum { SIM_WATCH_WARPS = 32 };
 
 typedef struct sim_watch {
-    bool on;         /* a kernel runs and is watched             */
-    uint32_t thread; /* that runs: its number in the block       */
-    uint32_t era;    /* now                                      */
-    uint32_t block_era, launch_era;     /* when they began             */
-    uint32_t warp_era[SIM_WATCH_WARPS]; /* barriers the warp has passed */
-    uintptr_t shared; /* the block's shared memory                */
+    bool on;         /* a kernel runs and is watched: for one of    */
+    bool checks;     /* mistakes                                    */
+    bool traffic;    /* traffic                                     */
+    uint32_t thread; /* that runs: its number in the block          */
+    uint32_t era;    /* now                                         */
+    uint32_t block_era, launch_era;     /* when they began                */
+    uint32_t warp_era[SIM_WATCH_WARPS]; /* barriers the warp has passed   */
+    uint32_t meetings[SIM_WATCH_WARPS]; /* and its warp functions as well */
+    uintptr_t shared; /* the block's shared memory                   */
     size_t shared_bytes;
 } sim_watch;
 
@@ -47,6 +51,12 @@ void sim_watch_warp_barrier(uint32_t warp);
 static inline void sim_watch_thread(uint32_t number)
 {
     sim_watch_now.thread = number;
+}
+
+/* All 32 lanes of the warp have met in a warp function, of whatever kind. */
+static inline void sim_watch_meeting(uint32_t warp)
+{
+    sim_watch_now.meetings[warp]++;
 }
 
 /* The running thread has issued a copy of `bytes` to shared memory (`from` may
