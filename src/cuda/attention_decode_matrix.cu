@@ -1,4 +1,5 @@
 #include "cuda/attention_decode.cuh"
+#include "cuda/attention_matrix.cuh"
 
 namespace FO_SIDE
 {
@@ -6,29 +7,18 @@ namespace
 {
 
 /* Size the tiles of V8. */
-constexpr int ROWS = 16;  /* query heads of a block */
-constexpr int STAGES = 2; /* tiles in flight        */
+constexpr int STAGES = 2; /* tiles in flight */
 
 template <int D> struct matrix_size {
     static constexpr int warps = D <= 128 ? 4 : 2; /* 16 keys of a tile each */
     static constexpr int threads = warps * WARP;
     static constexpr int tile = warps * 16;
-    static constexpr int stride = D + 8; /* rows begin on other banks */
-};
-
-template <class T, int D> using padded_row = T[matrix_size<D>::stride];
-
-template <class T, int D> struct matrix_tile {
-    alignas(16) T k[matrix_size<D>::tile][matrix_size<D>::stride];
-    alignas(16) T v[matrix_size<D>::tile][matrix_size<D>::stride];
 };
 
 /* Lay out the shared memory of V8. */
-/* The queries, each divided by a power of two and written as a sum of two. */
-template <class T, int D> struct query_rows {
-    alignas(16) T high[ROWS][matrix_size<D>::stride];
-    alignas(16) T low[ROWS][matrix_size<D>::stride];
-    float unit[ROWS]; /* the power of two, times the scale */
+template <class T, int D> struct matrix_tile {
+    alignas(16) padded_row<T, D> k[matrix_size<D>::tile];
+    alignas(16) padded_row<T, D> v[matrix_size<D>::tile];
 };
 
 template <class T, int D> struct matrix_shared {
@@ -38,134 +28,6 @@ template <class T, int D> struct matrix_shared {
         stored_softmax<D> part[matrix_size<D>::warps][ROWS]; /* at the end */
     };
 };
-
-/* Write the queries as sums of two halves. */
-template <class T, int D>
-__device__ void store_queries(query_rows<T, D> &to, const attention_call &call,
-                              int n, int first_head, int heads)
-{
-    for (int row = warp(); row < ROWS; row += matrix_size<D>::warps) {
-        const float *q = call.q + (int64_t)n * call.q_stride +
-                         (int64_t)(first_head + row) * D;
-        float most = 0;
-        for (int d = lane(); d < D && row < heads; d += WARP)
-            most = fmaxf(most, fabsf(q[d]));
-        uint32_t exponent = __float_as_uint(warp_max(most)) & 0x7f800000u;
-        float unit = exponent ? __uint_as_float(exponent) : 1.0f;
-        for (int d = lane(); d < D; d += WARP) {
-            float x = row < heads ? q[d] / unit : 0.0f;
-            T high = from_float<T>(x);
-            to.high[row][d] = high;
-            to.low[row][d] = from_float<T>(x - to_float(high));
-        }
-        if (lane() == 0)
-            to.unit[row] = unit * call.scale;
-    }
-}
-
-/* Load fragments for the tensor cores. */
-/* Rows of queries: a 16 x 16 piece of (ROWS, D). */
-template <class T, int STRIDE>
-__device__ void load_rows(uint32_t (&a)[4], const T (&rows)[ROWS][STRIDE],
-                          int column)
-{
-    load_matrix_x4(a, &rows[lane() % 16][column + lane() / 16 * 8]);
-}
-
-/* Keys: 16 of them by 16 dimensions, as the columns of two products. */
-template <class T, int STRIDE>
-__device__ void load_keys(uint32_t (&b)[2][2], const T (*k)[STRIDE], int column)
-{
-    uint32_t words[4];
-    load_matrix_x4(
-        words, &k[lane() / 16 * 8 + lane() % 8][column + lane() / 8 % 2 * 8]);
-    b[0][0] = words[0], b[0][1] = words[1];
-    b[1][0] = words[2], b[1][1] = words[3];
-}
-
-/* Values: 16 keys by 16 dimensions, turned, for two products. */
-template <class T, int STRIDE>
-__device__ void load_values(uint32_t (&b)[2][2], const T (*v)[STRIDE],
-                            int column)
-{
-    uint32_t words[4];
-    load_matrix_x4_transposed(words, &v[lane() % 16][column + lane() / 16 * 8]);
-    b[0][0] = words[0], b[0][1] = words[1];
-    b[1][0] = words[2], b[1][1] = words[3];
-}
-
-/* Keep the queries where they are quickest. */
-/* In registers, unless they are too many. */
-template <class T, int D> struct query_fragments {
-    static constexpr bool kept = D <= 128;
-    uint32_t high[kept ? D / 16 : 1][4];
-    uint32_t low[kept ? D / 16 : 1][4];
-
-    __device__ void begin(const query_rows<T, D> &rows)
-    {
-        if constexpr (kept) {
-#pragma unroll
-            for (int i = 0; i < D / 16; i++) {
-                load_rows(high[i], rows.high, i * 16);
-                load_rows(low[i], rows.low, i * 16);
-            }
-        }
-    }
-
-    /* Where piece i stands. */
-    __device__ int find(const query_rows<T, D> &rows, int i)
-    {
-        if constexpr (kept)
-            return i;
-        load_rows(high[0], rows.high, i * 16);
-        load_rows(low[0], rows.low, i * 16);
-        return 0;
-    }
-};
-
-/* Score sixteen keys with sixteen queries. */
-/* As the tensor cores deal it out: score[t][2 r + c] of a lane is the product
- * of query lane / 4 + 8 r with key 8 t + lane % 4 * 2 + c. */
-template <class T, int D>
-__device__ void
-multiply_keys(float (&score)[2][4], query_fragments<T, D> &fragments,
-              const query_rows<T, D> &rows, const padded_row<T, D> *k)
-{
-#pragma unroll
-    for (int i = 0; i < D / 16; i++) {
-        uint32_t b[2][2];
-        load_keys(b, k, i * 16);
-        int at = fragments.find(rows, i);
-#pragma unroll
-        for (int t = 0; t < 2; t++) {
-            mma_16816<T>(score[t], fragments.high[at], b[t]);
-            mma_16816<T>(score[t], fragments.low[at], b[t]);
-        }
-    }
-}
-
-/* Keep the softmaxes of sixteen queries. */
-/* A lane's part: queries lane / 4 and lane / 4 + 8; `total` of its own keys
- * only, sum[i][2 r + c] of dimension 8 i + lane % 4 * 2 + c. */
-template <int D> struct matrix_state {
-    float maximum[2];
-    float total[2];
-    float sum[D / 8][4];
-};
-
-template <int D> __device__ void matrix_begin(matrix_state<D> &s)
-{
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-        s.maximum[r] = -INFINITY;
-        s.total[r] = 0;
-    }
-#pragma unroll
-    for (int i = 0; i < D / 8; i++)
-#pragma unroll
-        for (int c = 0; c < 4; c++)
-            s.sum[i][c] = 0;
-}
 
 /* Turn sixteen by sixteen scores into weights. */
 /* `first` of the sixteen keys is in sight, those from `last` on are not. */
@@ -183,71 +45,12 @@ __device__ void weigh(matrix_state<D> &s, float (&score)[2][4],
             x = key < last ? x * unit[r] : -INFINITY;
             most = fmaxf(most, x);
         }
-        most = fmaxf(most, __shfl_xor_sync(FO_ALL_LANES, most, 1));
-        most = fmaxf(most, __shfl_xor_sync(FO_ALL_LANES, most, 2));
-        float kept = softmax_weight(s.maximum[r], most);
-        s.maximum[r] = most;
-        s.total[r] *= kept;
-#pragma unroll
-        for (int i = 0; i < D / 8; i++) {
-            s.sum[i][2 * r] *= kept;
-            s.sum[i][2 * r + 1] *= kept;
-        }
+        most = row_max(most);
+        matrix_rescale(s, r, most);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             float &x = score[i / 2][2 * r + i % 2];
             x = softmax_weight(x, most);
-        }
-    }
-}
-
-/* Pack weights for the tensor cores. */
-__device__ inline uint32_t bits_of(__half x)
-{
-    return __half_as_ushort(x);
-}
-
-__device__ inline uint32_t bits_of(__nv_bfloat16 x)
-{
-    return __bfloat16_as_ushort(x);
-}
-
-/* Two numbers to a word; what the type cannot hold of them stays behind. */
-template <class T> __device__ uint32_t pack_pair(float &x, float &y)
-{
-    T a = from_float<T>(x), b = from_float<T>(y);
-    x -= to_float(a);
-    y -= to_float(b);
-    return bits_of(a) | bits_of(b) << 16;
-}
-
-/* Add the values of sixteen keys. */
-/* bfloat16 has eight bits of precision: there a weight is a sum of two. */
-template <class T> constexpr int weight_terms = 1;
-template <> constexpr int weight_terms<__nv_bfloat16> = 2;
-
-template <class T, int D>
-__device__ void multiply_values(matrix_state<D> &s, float (&weight)[2][4],
-                                const padded_row<T, D> *v)
-{
-    uint32_t a[weight_terms<T>][4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        float &x = weight[i / 2][i % 2 * 2], &y = weight[i / 2][i % 2 * 2 + 1];
-        float all = x + y;
-#pragma unroll
-        for (int term = 0; term < weight_terms<T>; term++)
-            a[term][i] = pack_pair<T>(x, y);
-        s.total[i % 2] += all - (x + y);
-    }
-#pragma unroll
-    for (int i = 0; i < D / 16; i++) {
-        uint32_t b[2][2];
-        load_values(b, v, i * 16);
-#pragma unroll
-        for (int term = 0; term < weight_terms<T>; term++) {
-            mma_16816<T>(s.sum[2 * i], a[term], b[0]);
-            mma_16816<T>(s.sum[2 * i + 1], a[term], b[1]);
         }
     }
 }
@@ -260,8 +63,7 @@ __device__ void store_matrix(stored_softmax<D> (&part)[ROWS],
 #pragma unroll
     for (int r = 0; r < 2; r++) {
         int row = lane() / 4 + 8 * r;
-        s.total[r] += __shfl_xor_sync(FO_ALL_LANES, s.total[r], 1);
-        s.total[r] += __shfl_xor_sync(FO_ALL_LANES, s.total[r], 2);
+        s.total[r] = row_sum(s.total[r]);
         if (row >= heads)
             continue;
         if (lane() % 4 == 0) {
@@ -283,7 +85,7 @@ __device__ void run_tiles(matrix_state<D> &state, matrix_shared<T, D> &shared,
                           key_span keys)
 {
     using size = matrix_size<D>;
-    tile_copy<T, D, size::tile, size::stride, size::threads> copy;
+    tile_copy<T, D, size::tile, D + 8, size::threads> copy;
     query_fragments<T, D> fragments;
     int mine = warp() * 16;
     copy.look_up(call, n, keys.first, keys.last);
@@ -308,11 +110,13 @@ __device__ void run_tiles(matrix_state<D> &state, matrix_shared<T, D> &shared,
         copy_async_commit();
         copy.look_up(call, n, next + size::tile, keys.last);
         if (from + mine < keys.last) {
-            float score[2][4] = {};
+            float score[1][2][4] = {};
             multiply_keys<T, D>(score, fragments, shared.query,
                                 &shared.stage[stage].k[mine]);
-            weigh(state, score, unit, from + mine, keys.last);
-            multiply_values<T, D>(state, score, &shared.stage[stage].v[mine]);
+            weigh(state, score[0], unit, from + mine, keys.last);
+            packed_weights<T> packed;
+            pack_weights<T>(packed, state, score[0]);
+            multiply_values<T, D>(state, packed, &shared.stage[stage].v[mine]);
         }
         stage = 1 - stage;
     }
@@ -336,7 +140,12 @@ __global__ void __launch_bounds__(matrix_size<D>::threads)
     decode_span span = find_split(call, n, split, false);
     if (span.idle)
         return;
-    store_queries(shared.query, call, n, first_head, heads);
+    for (int row = warp(); row < ROWS; row += matrix_size<D>::warps)
+        store_query(shared.query, row,
+                    row < heads ? call.q + (int64_t)n * call.q_stride +
+                                      (int64_t)(first_head + row) * D
+                                : nullptr,
+                    call.scale);
     matrix_state<D> state;
     matrix_begin(state);
     run_tiles(state, shared, call, n, head, span.keys);
