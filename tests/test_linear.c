@@ -1,7 +1,7 @@
 #include "compare.h"
 #include "cpu/cpu.h"
 #include "cpu/lanes.h"
-#include "inputs.h"
+#include "linear_layer.h"
 #include "naive_layers.h"
 
 #include <limits.h>
@@ -13,55 +13,6 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
-
-/* Make a linear layer to test. */
-static const fo_dtype types[] = {FO_F32, FO_F16, FO_BF16, FO_Q8_0, FO_Q4_0};
-
-typedef struct layer {
-    fo_device *device;
-    guarded weights, x; /* (R, C) in `weight.dtype`, (T, C) */
-    fo_weight weight;
-    float *host_x;
-    int T;
-} layer;
-
-static void *room(size_t bytes)
-{
-    void *data = malloc(bytes + 1);
-    assert_non_null(data);
-    return data;
-}
-
-static layer layer_open(fo_device *device, fo_dtype dtype, int T, int R, int C)
-{
-    size_t n = (size_t)R * (size_t)C, m = (size_t)T * (size_t)C;
-    float *values = room(n * sizeof(float));
-    fill_normal(values, n, 5, (uint64_t)dtype);
-    for (size_t i = 0; i < n; i++)
-        values[i] /= sqrtf((float)C);
-    size_t bytes = fo_dtype_bytes(dtype, (int64_t)n);
-    char *stored = room(bytes);
-    fo_dtype_store(dtype, values, stored, (int64_t)n);
-    layer l = {device,
-               guarded_copy(device, stored, bytes),
-               {0},
-               {0},
-               room(m * sizeof(float)),
-               T};
-    fill_normal(l.host_x, m, 6, (uint64_t)C);
-    l.x = guarded_copy(device, l.host_x, m * sizeof(float));
-    l.weight = (fo_weight){l.weights.data, dtype, R, C};
-    free(values);
-    free(stored);
-    return l;
-}
-
-static void layer_close(layer *l)
-{
-    guarded_close(&l->weights);
-    guarded_close(&l->x);
-    free(l->host_x);
-}
 
 /* Run a linear layer on the device. */
 enum { CHOSEN = -1 }; /* by the device, or else a cpu_linear_way */
@@ -131,9 +82,10 @@ static void test_linear_grid(void **state)
         for (int t = 0; t < 8; t++)
             for (int s = 0; s < 4; s++) {
                 int T = tokens[t], R = shapes[s][0], C = shapes[s][1];
-                worst = fmax(worst, judge(device, types[d], T, R, C));
+                worst = fmax(worst, judge(device, layer_types[d], T, R, C));
                 if (d < 3)
-                    worst = fmax(worst, judge(device, types[d], T, R, C - 9));
+                    worst =
+                        fmax(worst, judge(device, layer_types[d], T, R, C - 9));
                 cases += d < 3 ? 2 : 1;
             }
     worst = fmax(worst, judge(device, FO_F16, 33, 1400, 3072));
@@ -171,7 +123,7 @@ static void test_linear_alone_or_together(void **state)
     fo_device *device;
     assert_int_equal(fo_backend_cpu.open(NULL, &device, NULL), FO_OK);
     for (int d = 0; d < 5; d++) {
-        layer l = layer_open(device, types[d], cpu_linear_streamed, R, C);
+        layer l = layer_open(device, layer_types[d], cpu_linear_streamed, R, C);
         float *together = run(&l, CHOSEN, 0, l.T);
         for (int t = 0; t < l.T; t++)
             for (int T = 1; T <= 5 && t + T <= l.T; T++) {
@@ -197,7 +149,7 @@ static void test_linear_threads(void **state)
     int threads = omp_get_max_threads();
     for (int d = 0; d < 5; d++)
         for (int t = 0; t < 4; t++) {
-            layer l = layer_open(device, types[d], tokens[t], R, C);
+            layer l = layer_open(device, layer_types[d], tokens[t], R, C);
             omp_set_num_threads(1);
             float *one = run(&l, CHOSEN, 0, l.T);
             for (int n = 2; n <= 5; n++) {
