@@ -2,29 +2,42 @@
 
 using namespace FO_SIDE;
 
-#ifdef FO_SIMULATED
-#define BACKEND fo_backend_sim
-#define NAME    "sim"
-#else
-#define BACKEND fo_backend_cuda
-#define NAME    "cuda"
-#endif
-
 /* A slot that is not named is null. */
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
-const fo_backend BACKEND = {
-    .name = NAME,
+const fo_backend FO_BACKEND = {
+    .name = FO_BACKEND_NAME,
     /* Fill the life and memory slots of the CUDA backend. */
-    .open = nullptr,
+    .open = cuda_open,
+    .close = cuda_close,
+    .info = cuda_info,
+    .alloc = cuda_alloc,
+    .free = cuda_free,
+    .map = cuda_map,
+    .unmap = cuda_unmap,
+    .upload = cuda_upload,
+    .download = cuda_download,
+    .copy = cuda_copy,
+    .fill = cuda_fill,
+    .sync = cuda_sync,
+    .graph_begin = cuda_graph_begin,
+    .graph_end = cuda_graph_end,
+    .graph_launch = cuda_graph_launch,
+    .graph_free = cuda_graph_free,
+    .workspace_bytes = cuda_workspace_bytes,
     /* Fill the first layer slots of the CUDA backend. */
-    .embed = nullptr,
+    .embed = cuda_embed,
+    .rmsnorm = cuda_rmsnorm,
     /* Fill the linear slot of the CUDA backend. */
     .linear = cuda_linear,
     /* Fill the other layer slots of the CUDA backend. */
-    .add = nullptr,
+    .add = cuda_add,
+    .rope = cuda_rope,
+    .silu_mul = cuda_silu_mul,
+    .gather_rows = cuda_gather_rows,
     /* Fill the cache slots of the CUDA backend. */
-    .kv_write = nullptr,
+    .kv_write = cuda_kv_write,
+    .kv_copy = cuda_kv_copy,
     /* Fill the prefill slot of the CUDA backend. */
     .attention_prefill = nullptr,
     /* Fill the decode slot of the CUDA backend. */

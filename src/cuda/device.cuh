@@ -12,11 +12,20 @@ extern "C" {
 #include "cuda/cuda.h"
 }
 
+/* Name the backend after its side. */
+#ifdef FO_SIMULATED
+#define FO_BACKEND      fo_backend_sim
+#define FO_BACKEND_NAME "sim"
+#else
+#define FO_BACKEND      fo_backend_cuda
+#define FO_BACKEND_NAME "cuda"
+#endif
+
 namespace FO_SIDE
 {
 
 /* Hold what a device owns. */
-struct slabs; /* its memory: device.cu */
+struct slabs; /* its memory, laid open in slabs.cuh */
 
 /* Remember which kernels cuBLASLt chose. */
 enum { LINEAR_PLANS = 64 };
@@ -52,8 +61,8 @@ inline cuda_device *of(fo_device *device)
 }
 
 /* Turn a fault of CUDA into an error. */
-
-/* FO_DEVICE with the call and what CUDA says of it; clears CUDA's own note. */
+/* FO_DEVICE, or FO_NOMEM where CUDA is out of memory, with the call and what
+ * CUDA says of it; clears CUDA's own note. */
 fo_status fault(cudaError_t code, const char *call, const char *file, int line,
                 fo_error *error);
 fo_status fault_of_blas(cublasStatus_t code, const char *call, const char *file,
@@ -74,6 +83,11 @@ fo_status fault_of_blas(cublasStatus_t code, const char *call, const char *file,
             return FO_SIDE::fault_of_blas(fo_code, #call, __FILE__, __LINE__,  \
                                           error);                              \
     } while (0)
+
+inline size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
 
 /* Whether the launch just made was accepted; it does not wait. */
 fo_status check_launch(const char *kernel, fo_error *error);

@@ -24,7 +24,6 @@ inline void mark_freed(void *, size_t)
 }
 
 /* Load and store 16 bytes at once. */
-
 /* Global or shared memory, aligned to 16 bytes. */
 __device__ inline uint4 load_16(const void *from)
 {
@@ -72,7 +71,6 @@ template <int N> __device__ inline void copy_async_wait()
 }
 
 /* Load four 8 x 8 matrices of 16-bit values. */
-
 /* Lane l names row l % 8 of matrix l / 8, 16 bytes in shared memory. */
 __device__ inline void load_matrix_x4(uint32_t (&r)[4], const void *shared_row)
 {
@@ -126,5 +124,32 @@ __device__ inline void mma_16816<__nv_bfloat16>(float (&d)[4],
 } // namespace FO_SIDE
 
 #endif
+
+namespace FO_SIDE
+{
+
+/* Load and store four floats. */
+__host__ __device__ inline bool aligned_16(const void *pointer)
+{
+    return (uintptr_t)pointer % 16 == 0;
+}
+
+/* Global or shared memory, aligned to 16 bytes. */
+__device__ inline void load_floats(float (&x)[4], const float *from)
+{
+    uint4 bits = load_16(from);
+    x[0] = __uint_as_float(bits.x);
+    x[1] = __uint_as_float(bits.y);
+    x[2] = __uint_as_float(bits.z);
+    x[3] = __uint_as_float(bits.w);
+}
+
+__device__ inline void store_floats(float *to, const float (&x)[4])
+{
+    store_16(to, make_uint4(__float_as_uint(x[0]), __float_as_uint(x[1]),
+                            __float_as_uint(x[2]), __float_as_uint(x[3])));
+}
+
+} // namespace FO_SIDE
 
 #endif

@@ -77,6 +77,13 @@ __device__ inline int warp()
     return (int)threadIdx.x / WARP;
 }
 
+/* Count the blocks of a grid. */
+/* Blocks of `size` that hold n things. */
+inline unsigned blocks_of(int64_t n, int size)
+{
+    return (unsigned)((n + size - 1) / size);
+}
+
 /* Convert between float and the types of storage. */
 __device__ inline float to_float(float value)
 {
