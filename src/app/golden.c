@@ -63,8 +63,8 @@ static void sort_by_width(fo_safetensor *tensors, int count)
 }
 
 /* Write one golden. */
-static fo_status write_one(fo_device *device, const golden_case *made,
-                           const char *path, fo_error *error)
+fo_status golden_write(fo_device *device, const golden_case *made,
+                       const char *path, fo_error *error)
 {
     fo_safetensors *inputs = NULL;
     golden_outputs outputs = {0};
@@ -99,7 +99,7 @@ static fo_status write_all(fo_device *device, const char *folder,
                      made.name) >= (int)sizeof path)
             status = fo_fail(error, FO_ARG, "%s: the path is too long", folder);
         else
-            status = write_one(device, &made, path, error);
+            status = golden_write(device, &made, path, error);
         if (status == FO_OK)
             printf("%s\n", made.name);
         golden_case_close(&made);

@@ -104,19 +104,26 @@ static const struct {
 };
 
 /* Make the case of one row. */
+bool golden_case_of(const golden_spec *spec, uint64_t seed, golden_case *made)
+{
+    *made = (golden_case){.name = spec->name, .seed = seed};
+    golden_case_word(made, "op", "%s", spec->op);
+    golden_case_word(made, "seed", "%llu", (unsigned long long)seed);
+    golden_case_word(made, "generator", "folio golden");
+    golden_case_word(made, "tolerance", "1e-3");
+    for (size_t i = 0; i < sizeof makers / sizeof *makers; i++) {
+        if (strcmp(makers[i].op, spec->op) == 0) {
+            makers[i].make(made, spec);
+            return true;
+        }
+    }
+    golden_case_close(made);
+    return false;
+}
+
 bool golden_case_make(int index, golden_case *made)
 {
     if (index < 0 || index >= (int)(sizeof specs / sizeof *specs))
         return false;
-    const golden_spec *spec = &specs[index];
-    *made = (golden_case){.name = spec->name, .seed = (uint64_t)index + 1};
-    golden_case_word(made, "op", "%s", spec->op);
-    golden_case_word(made, "seed", "%d", index + 1);
-    golden_case_word(made, "generator", "folio golden");
-    golden_case_word(made, "tolerance", "1e-3");
-    for (size_t i = 0; i < sizeof makers / sizeof *makers; i++) {
-        if (strcmp(makers[i].op, spec->op) == 0)
-            makers[i].make(made, spec);
-    }
-    return true;
+    return golden_case_of(&specs[index], (uint64_t)index + 1, made);
 }

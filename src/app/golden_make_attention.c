@@ -4,8 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { MOST_BLOCKS = 128, MOST_KEYS = 1 << 18 };
-
 /* Decide the lengths of a batch. */
 enum { SEQUENCES = 4 };
 
@@ -35,7 +33,7 @@ static int64_t blocks_of(int64_t length, int64_t B)
 static void deal(golden_case *made, const golden_spec *spec, const batch *b,
                  int32_t *table, int max_blocks, int num_blocks)
 {
-    int32_t pack[MOST_BLOCKS];
+    int32_t pack[GOLDEN_BLOCKS];
     for (int i = 0; i < num_blocks; i++)
         pack[i] = i;
     for (int i = num_blocks - 1; i > 0; i--) {
@@ -139,9 +137,9 @@ void golden_make_attention(golden_case *made, const golden_spec *given)
         num_blocks += paged ? blocks_of(b.length[n], spec.B) : 0;
     }
     int max_blocks = paged ? blocks_of(spec.longest, spec.B) + 1 : 1;
-    assert(num_blocks <= MOST_BLOCKS && spec.D <= GOLDEN_COLUMNS);
+    assert(num_blocks <= GOLDEN_BLOCKS && spec.D <= GOLDEN_COLUMNS);
     describe(made, &spec, paged);
-    int32_t table[SEQUENCES * MOST_BLOCKS];
+    int32_t table[SEQUENCES * GOLDEN_BLOCKS];
     if (paged)
         deal(made, &spec, &b, table, max_blocks, num_blocks);
     else
@@ -152,8 +150,8 @@ void golden_make_attention(golden_case *made, const golden_spec *given)
     uint8_t *v = golden_case_tensor(made, "v", spec.dtype, 4, cache);
     memset(k, 0xff, made->tensors[made->count - 1].bytes);
     memset(v, 0xff, made->tensors[made->count - 1].bytes);
-    static float keys[MOST_KEYS];
-    assert(tokens * spec.K * spec.D <= MOST_KEYS);
+    static float keys[GOLDEN_KEYS];
+    assert(tokens * spec.K * spec.D <= GOLDEN_KEYS);
     fill(made, &spec, &b, table, max_blocks, k, v, keys);
     float *q = golden_case_tensor(made, "q", FO_F32, 3,
                                   (int64_t[]){queries, spec.H, spec.D});

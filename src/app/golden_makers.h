@@ -6,8 +6,9 @@
 #include "app/golden_case.h"
 #include "common/backend.h"
 
-/* The longest row that a maker draws. */
-enum { GOLDEN_COLUMNS = 256 };
+/* The longest row that a maker draws, and the most that one of attention deals:
+ * blocks, and numbers in all of its keys. */
+enum { GOLDEN_COLUMNS = 256, GOLDEN_BLOCKS = 128, GOLDEN_KEYS = 1 << 18 };
 
 /* Describe a row of the table of cases. */
 typedef struct golden_spec {
@@ -20,6 +21,9 @@ typedef struct golden_spec {
     int rotary;
     fo_rope_style style;
 } golden_spec;
+
+/* A case of any sizes; false if `op` names no maker. */
+bool golden_case_of(const golden_spec *spec, uint64_t seed, golden_case *made);
 
 void golden_make_embed(golden_case *made, const golden_spec *spec);
 void golden_make_rmsnorm(golden_case *made, const golden_spec *spec);

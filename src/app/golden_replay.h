@@ -2,6 +2,7 @@
 #ifndef FOLIO_APP_GOLDEN_REPLAY_H
 #define FOLIO_APP_GOLDEN_REPLAY_H
 
+#include "app/golden_case.h"
 #include "common/backend.h"
 #include "common/safetensors.h"
 
@@ -20,5 +21,9 @@ fo_status golden_replay(fo_device *device, const fo_safetensors *file,
                         golden_outputs *outputs, fo_error *error);
 
 void golden_outputs_close(golden_outputs *outputs);
+
+/* Write a case to a file, with what `device` answers. */
+fo_status golden_write(fo_device *device, const golden_case *made,
+                       const char *path, fo_error *error);
 
 #endif
