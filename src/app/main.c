@@ -23,6 +23,8 @@ static const command commands[] = {
     {"golden", "write goldens, or check a device against them", app_golden},
     {"bench", "measure models against the machine's limits", app_bench},
     {"help", "show this list, or what one command takes", help},
+    {"simulate", "run an op on the simulated GPU and watch its memory",
+     app_simulate},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
