@@ -185,6 +185,23 @@ class Run(Command):
         self.refused("GGUF", arguments=["run", "-m", wrong])
 
 
+class Memory(Command):
+    def test_a_device_too_small_tells_both_numbers(self):
+        _, message = self.folio("run", "-m", MODEL, "--memory", "1M", "-n", "1",
+                                code=1)
+        self.assertRegex(message, r"\d+.*1048576|1048576.*\d+", message)
+
+    def test_a_device_large_enough_says_the_same_words(self):
+        wanted, _ = self.folio("run", "-m", MODEL, "-n", "4")
+        text, _ = self.folio("run", "-m", MODEL, "-n", "4", "--memory", "1G")
+        self.assertEqual(text, wanted)
+
+    def test_sizes_are_read_with_care(self):
+        for size in "0", "-1", "1X", "1GB", "M", "", "99999999999999999999":
+            _, message = self.folio("run", "--memory", size, code=2)
+            self.assertIn("--memory", message)
+
+
 class Greedy(Command):
     def test_draws_the_pinned_tokens(self):
         with open(GREEDY, encoding="utf-8") as f:

@@ -1,11 +1,13 @@
 #include "app/app.h"
 
 #include "cpu/cpu.h"
+#include "cuda/cuda.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,9 +61,33 @@ double app_number(const struct argp_state *state, const char *flag,
     return value;
 }
 
+/* Read a size in bytes. */
+uint64_t app_bytes(const struct argp_state *state, const char *flag,
+                   const char *text)
+{
+    static const char units[] = "KMG";
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+    bool whole = unit ? end[1] == '\0' : *end == '\0';
+    if (end == text || !whole || errno != 0 || strchr(text, '-') ||
+        value == 0 || value > UINT64_MAX >> shift)
+        argp_error(state, "%s: '%s' is not a size such as 4096, 512M or 1G",
+                   flag, text);
+    return (uint64_t)value << shift;
+}
+
 /* Choose a device by its name. */
 static const fo_backend *const backends[] = {
     &fo_backend_cpu,
+#ifndef FO_NO_SIM
+    &fo_backend_sim,
+#endif
+#ifdef FO_HAVE_CUDA
+    &fo_backend_cuda,
+#endif
 };
 
 const fo_backend *app_backend(const struct argp_state *state, const char *name)

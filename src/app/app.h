@@ -46,6 +46,11 @@ uint64_t app_seed(const struct argp_state *state, const char *flag,
 double app_number(const struct argp_state *state, const char *flag,
                   const char *text, double low, double high);
 
+/* The same for a size: bytes, or a number with K, M or G after it (2^10, 2^20,
+ * 2^30). Not 0. */
+uint64_t app_bytes(const struct argp_state *state, const char *flag,
+                   const char *text);
+
 /* Declare the choice of a device and a model. */
 /* The backend called `name`; ends the program with APP_USAGE when there is
  * none. */
@@ -57,9 +62,11 @@ const fo_backend *app_backend(const struct argp_state *state, const char *name);
  * answer. */
 const char *app_model(char *buffer, size_t size);
 
-/* What the flags -m, -d, --ctx, --chunk, --block-size and --kv-type say. */
+/* What the flags -m, -d, --memory, --ctx, --chunk, --block-size and --kv-type
+ * say. */
 typedef struct app_source {
     const fo_backend *backend;
+    fo_device_options device;
     const char *model;
     fo_session_options options;
     char buffer[4096]; /* may hold the path of the default model */

@@ -98,7 +98,7 @@ typedef struct arguments {
 } arguments;
 
 static const struct argp_option options[] = {
-    {"device", 'd', "DEVICE", 0, "where to compute: cpu (cpu)", 0},
+    {"device", 'd', "DEVICE", 0, "where to compute: cpu, sim, cuda (cpu)", 0},
     {"rounds", 'r', "N", 0, "rounds to measure (5)", 0},
     {"processor-time", 'p', NULL, 0,
      "count the time that threads compute, not the time that passes", 0},

@@ -25,7 +25,8 @@ static const struct argp_option flags[] = {
     {"steps", 's', "LIST", 0, "Tokens that arrive at each step (5,3,1)", 0},
     {"sequences", 'n', "N", 0, "Sequences that grow side by side (1)", 0},
     {"blocks", 'p', "N", 0, "Blocks in the pool (8)", 0},
-    {"device", 'd', "DEVICE", 0, "Where the pool lives (cpu)", 0},
+    {"device", 'd', "DEVICE", 0, "Where the pool lives: cpu, sim, cuda (cpu)",
+     0},
     {"ascii", 'a', NULL, 0, "Draw with plain ASCII", 0},
     {0},
 };

@@ -19,7 +19,8 @@ typedef struct flags {
 } flags;
 
 static const struct argp_option options[] = {
-    {"device", 'd', "DEVICE", 0, "Run the ops on DEVICE (cpu)", 0},
+    {"device", 'd', "DEVICE", 0, "Run the ops on DEVICE: cpu, sim, cuda (cpu)",
+     0},
     {"write", 'w', "DIR", 0, "Make every golden anew in DIR", 0},
     {"tolerance", 't', "X", 0,
      "Allow X absolute and relative, not what each file asks for", 0},

@@ -2,11 +2,13 @@
 
 #include <string.h>
 
-enum { KEY_CONTEXT = 0x100, KEY_CHUNK, KEY_BLOCK, KEY_KV };
+enum { KEY_CONTEXT = 0x100, KEY_CHUNK, KEY_BLOCK, KEY_KV, KEY_MEMORY };
 
 static const struct argp_option options[] = {
     {"model", 'm', "FILE", 0, "the model, a GGUF file (the bundled one)", 0},
-    {"device", 'd', "DEVICE", 0, "where to compute: cpu (cpu)", 0},
+    {"device", 'd', "DEVICE", 0, "where to compute: cpu, sim, cuda (cpu)", 0},
+    {"memory", KEY_MEMORY, "SIZE", 0,
+     "memory the device may hand out, such as 512M or 1G (no limit)", 0},
     {"ctx", KEY_CONTEXT, "N", 0, "tokens of context (what the model has)", 0},
     {"kv-type", KEY_KV, "TYPE", 0, "type of the cache: f32, f16, bf16 (f32)",
      0},
@@ -34,6 +36,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case 'd':
         source->backend = app_backend(state, arg);
+        return 0;
+    case KEY_MEMORY:
+        source->device.memory_limit = app_bytes(state, "--memory", arg);
         return 0;
     case KEY_CONTEXT:
         o->context = (int)app_integer(state, "--ctx", arg, 1, 1 << 24);
@@ -67,7 +72,7 @@ fo_status app_source_open(const app_source *source, fo_device **device,
                           fo_session **session, fo_error *error)
 {
     *session = NULL;
-    fo_status status = source->backend->open(NULL, device, error);
+    fo_status status = source->backend->open(&source->device, device, error);
     if (status == FO_OK)
         status = fo_session_load(*device, source->model, &source->options,
                                  session, error);
