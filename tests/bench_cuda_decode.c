@@ -1,26 +1,39 @@
-/* The decode ladder on a GPU, one JSON object a line: first the device and the
- * bandwidth of its copies, then every rung on every shape of the table in
- * chapter 20. All rungs read the same keys, scattered over one pool in blocks
- * of 16 that no two sequences share; steps go round a ring of batches whose
- * bytes together exceed what a cache can hold. Times are the median round's.
- * `bytes` is what a step must read: each visible key and value once. */
+/* The decode ladder, one JSON object a line: first the device, then every rung
+ * on every shape of its table in chapter 20. `bytes` is what a step must read:
+ * each visible key and value once. All rungs read the same keys, scattered over
+ * one pool in blocks of 16 that no two sequences share.
+ *
+ * On a GPU: the seconds of a step. Steps go round a ring of batches whose bytes
+ * together exceed what a cache can hold; times are the median round's. On the
+ * simulated GPU: what the model of its traffic counts in one small step. */
 #include "common/memory.h"
 #include "common/rng.h"
 #include "cuda/cuda.h"
 #include "verso.h"
+
+#ifndef FO_NO_SIM
+#include "sim/simt.h"
+#include "sim/traffic.h"
+#endif
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { N = 64, H = 32, D = 128, B = 16, RUNGS = 8, ROUNDS = 9, MOST_RING = 64 };
+enum { D = 128, B = 16, RUNGS = 8, ROUNDS = 9, MOST_RING = 64, MOST_N = 64 };
 enum { RING_BYTES = 1 << 30, PATTERN = 1 << 24, COPY_BYTES = 1 << 30 };
+
+typedef struct shape {
+    fo_dtype dtype;
+    int N, H, K, length; /* keys of each sequence */
+} shape;
 
 typedef struct scene {
     const fo_backend *backend;
     fo_device *device;
-    int length, ring; /* keys of a sequence, batches in the ring */
+    shape shape;
+    int ring; /* batches in it */
     fo_kv kv;
     fo_block_tables tables[MOST_RING];
     fo_attention attention;
@@ -94,55 +107,66 @@ static int32_t *shuffled(int n)
     return order;
 }
 
+static size_t step_bytes(const shape *shape)
+{
+    int64_t keys = (int64_t)shape->N * shape->length * shape->K;
+    return 2 * fo_dtype_bytes(shape->dtype, keys * D);
+}
+
 static void lay_tables(scene *s)
 {
-    int blocks = s->length / B;
-    int32_t *order = shuffled(s->kv.num_blocks), row[N], length[N];
+    int N = s->shape.N, blocks = s->shape.length / B;
+    int32_t *order = shuffled(s->kv.num_blocks), row[MOST_N], length[MOST_N];
     int32_t *table =
         uploaded(s, order, (size_t)s->kv.num_blocks * sizeof *order);
     for (int n = 0; n < N; n++) {
         row[n] = n;
-        length[n] = s->length;
+        length[n] = s->shape.length;
     }
-    int32_t *rows = uploaded(s, row, sizeof row);
+    int32_t *rows = uploaded(s, row, (size_t)N * sizeof *row);
     for (int i = 0; i < s->ring; i++)
         s->tables[i] =
             (fo_block_tables){table + (int64_t)i * N * blocks, blocks, rows};
-    s->attention = (fo_attention){.N = N,
-                                  .T = N,
-                                  .H = H,
-                                  .q_stride = H * D,
-                                  .scale = 0.088f,
-                                  .max_length = s->length,
-                                  .length = uploaded(s, length, sizeof length)};
+    s->attention = (fo_attention){
+        .N = N,
+        .T = N,
+        .H = s->shape.H,
+        .q_stride = s->shape.H * D,
+        .scale = 0.088f,
+        .max_length = s->shape.length,
+        .length = uploaded(s, length, (size_t)N * sizeof *length)};
     fo_memory_free(order);
 }
 
-static size_t step_bytes(fo_dtype dtype, int K, int length)
+static void make_queries(scene *s)
 {
-    return 2 * fo_dtype_bytes(dtype, (int64_t)N * length * K * D);
+    size_t n = (size_t)(s->shape.N * s->shape.H * D);
+    float *query = fo_memory_alloc(n, sizeof *query, NULL);
+    for (size_t i = 0; i < n; i++)
+        query[i] = 4 * fo_rng_uniform(20, 7, i) - 2;
+    s->q = uploaded(s, query, n * sizeof *query);
+    s->out = room(s, n * sizeof *query);
+    fo_memory_free(query);
 }
 
 static scene open_scene(const fo_backend *backend, fo_device *device,
-                        fo_dtype dtype, int K, int length)
+                        shape shape, int ring)
 {
-    static float query[N * H * D];
-    scene s = {.backend = backend, .device = device, .length = length};
-    size_t bytes = step_bytes(dtype, K, length);
-    s.ring = (int)(RING_BYTES / bytes) + 2;
-    s.kv = (fo_kv){NULL, NULL, dtype, s.ring * N * length / B, K, B, D};
-    s.kv.k = pool(&s, dtype, (size_t)s.ring * bytes / 2);
-    s.kv.v = pool(&s, dtype, (size_t)s.ring * bytes / 2);
+    scene s = {.backend = backend, .device = device, .shape = shape};
+    size_t bytes = step_bytes(&shape);
+    s.ring = ring;
+    s.kv = (fo_kv){
+        NULL, NULL, shape.dtype, ring * shape.N * shape.length / B, shape.K,
+        B,    D};
+    s.kv.k = pool(&s, shape.dtype, (size_t)ring * bytes / 2);
+    s.kv.v = pool(&s, shape.dtype, (size_t)ring * bytes / 2);
     lay_tables(&s);
-    for (int i = 0; i < N * H * D; i++)
-        query[i] = 4 * fo_rng_uniform(20, 7, (uint64_t)i) - 2;
-    s.q = uploaded(&s, query, sizeof query);
-    s.out = room(&s, sizeof query);
-    fo_workload workload = {.max_tokens = N,
-                            .max_sequences = N,
-                            .max_length = length,
-                            .H = H,
-                            .K = K,
+    make_queries(&s);
+    fo_workload workload = {.max_tokens = shape.N,
+                            .max_sequences = shape.N,
+                            .max_length = shape.length,
+                            .H = shape.H,
+                            .K = shape.K,
                             .D = D};
     s.workspace.bytes = backend->workspace_bytes(device, &workload);
     s.workspace.data = room(&s, s.workspace.bytes);
@@ -212,31 +236,93 @@ static double copy_speed(const fo_backend *backend, fo_device *device)
     return 2.0 * COPY_BYTES / times[ROUNDS / 2];
 }
 
-static void measure(const fo_backend *backend, fo_device *device,
-                    fo_dtype dtype, int K, int length)
+static void print_shape(const shape *shape, int rung)
 {
-    scene s = open_scene(backend, device, dtype, K, length);
+    printf("{\"dtype\": \"%s\", \"kv_heads\": %d, \"context\": %d, "
+           "\"rung\": %d, \"bytes\": %zu, ",
+           fo_dtype_info_get(shape->dtype)->name, shape->K, shape->length, rung,
+           step_bytes(shape));
+}
+
+static void measure(const fo_backend *backend, fo_device *device, shape shape)
+{
+    int ring = (int)(RING_BYTES / step_bytes(&shape)) + 2;
+    scene s = open_scene(backend, device, shape, ring);
     for (int rung = 1; rung <= RUNGS; rung++) {
         ((fo_cuda_settings *)device)->decode_rung = rung;
         double time = median_turn(&s);
         if (time < 0)
             continue;
-        printf("{\"dtype\": \"%s\", \"kv_heads\": %d, \"context\": %d, "
-               "\"rung\": %d, \"seconds\": %.9f, \"bytes\": %zu}\n",
-               fo_dtype_info_get(dtype)->name, K, length, rung, time,
-               step_bytes(dtype, K, length));
+        print_shape(&shape, rung);
+        printf("\"seconds\": %.9f}\n", time);
         fflush(stdout);
     }
     close_scene(&s);
 }
 
-int main(void)
+#ifndef FO_NO_SIM
+/* Sectors asked for and sectors touched, in bytes; wavefronts of shared memory,
+ * and the fewest that would do. */
+static void print_traffic(void)
+{
+    uint64_t moved = 0, unique = 0, waves[2] = {0};
+    for (int i = 0; i < sim_traffic_kernel_count(); i++)
+        unique += sim_traffic_kernel_get(i)->unique[0] +
+                  sim_traffic_kernel_get(i)->unique[1];
+    for (int i = 0; i < sim_traffic_line_count(); i++) {
+        const sim_traffic_line *line = sim_traffic_line_get(i);
+        moved += line->shared ? 0 : line->moved;
+        waves[0] += line->shared ? line->moved : 0;
+        waves[1] += line->shared ? line->needed : 0;
+    }
+    printf("\"moved\": %llu, \"touched\": %llu, \"wavefronts\": %llu, "
+           "\"fewest_wavefronts\": %llu}\n",
+           (unsigned long long)moved, (unsigned long long)unique,
+           (unsigned long long)waves[0], (unsigned long long)waves[1]);
+}
+
+static void count_traffic(const fo_backend *backend, fo_device *device,
+                          shape shape)
+{
+    scene s = open_scene(backend, device, shape, 1);
+    sim_settings settings = sim_settings_get();
+    settings.traffic = true;
+    sim_settings_set(settings);
+    for (int rung = 1; rung <= RUNGS; rung++) {
+        ((fo_cuda_settings *)device)->decode_rung = rung;
+        sim_traffic_clear();
+        if (turn(&s, 1) < 0)
+            continue;
+        print_shape(&shape, rung);
+        print_traffic();
+    }
+    close_scene(&s);
+}
+#endif
+
+static void climb(const fo_backend *backend, fo_device *device)
 {
     static const fo_dtype dtypes[] = {FO_F32, FO_F16};
+    for (int t = 0; t < 2; t++)
+        for (int group = 1; group <= 8; group *= 8) {
+#ifndef FO_NO_SIM
+            shape small = {dtypes[t], 2, 8, 8 / group, 512};
+            if (verso_is_simulated()) {
+                count_traffic(backend, device, small);
+                continue;
+            }
+#endif
+            for (int length = 1024; length <= 4096; length *= 4)
+                measure(backend, device,
+                        (shape){dtypes[t], 64, 32, 32 / group, length});
+        }
+}
+
+int main(void)
+{
     const fo_backend *backend = verso_backend();
-    if (!backend || verso_is_simulated()) {
-        fprintf(stderr, "bench_cuda_decode: FOLIO_DEVICE=cuda, in a build with "
-                        "WITH_CUDA=1, on a machine with a GPU\n");
+    if (!backend) {
+        fprintf(stderr, "bench_cuda_decode: no device in this build\n");
         return 2;
     }
     fo_error error = {0};
@@ -245,11 +331,8 @@ int main(void)
     fo_device_info info;
     backend->info(device, &info);
     printf("{\"device\": \"%s\", \"copy_bytes_per_second\": %.0f}\n", info.name,
-           copy_speed(backend, device));
-    for (int t = 0; t < 2; t++)
-        for (int K = H; K >= H / 8; K /= 8)
-            for (int length = 1024; length <= 4096; length *= 4)
-                measure(backend, device, dtypes[t], K, length);
+           verso_is_simulated() ? 0 : copy_speed(backend, device));
+    climb(backend, device);
     backend->close(&device);
     return 0;
 }
