@@ -145,6 +145,8 @@ fo_status cpu_attention_batch(float *out, const float *q,
                               const int32_t *query_start,
                               fo_workspace workspace, fo_error *error)
 {
+    if (attention->N == 0)
+        return FO_OK;
     int K = keys->kv->K, G = attention->H / K;
     size_t listed = tile_bytes(attention->T, attention->N, G);
     size_t each = thread_floats(G, keys->kv->D) * sizeof(float);
@@ -171,7 +173,7 @@ fo_status cpu_attention_batch(float *out, const float *q,
 }
 
 /* Check that heads, sizes and types fit each other. */
-fo_status cpu_attention_check(const fo_kv *kv, const fo_attention *attention,
+static fo_status check_shapes(const fo_kv *kv, const fo_attention *attention,
                               fo_error *error)
 {
     if (kv->K <= 0 || kv->B <= 0 || kv->D <= 0 || attention->H <= 0 ||
@@ -191,16 +193,23 @@ fo_status cpu_attention_check(const fo_kv *kv, const fo_attention *attention,
 }
 
 /* Check where each sequence's queries begin. */
-fo_status cpu_attention_check_queries(const fo_attention *attention,
-                                      fo_error *error)
+fo_status cpu_attention_check(const fo_kv *kv, const fo_attention *attention,
+                              const int32_t *query_start, fo_error *error)
 {
-    const int32_t *start = attention->query_start;
-    for (int n = 0; n < attention->N; n++)
-        if (start[n] < 0 || start[n + 1] < start[n] ||
-            start[n + 1] > attention->T)
+    fo_status status = check_shapes(kv, attention, error);
+    if (status != FO_OK)
+        return status;
+    if (!query_start && attention->T != attention->N)
+        return fo_fail(error, FO_ARG,
+                       "a decode step of %d queries for %d sequences",
+                       attention->T, attention->N);
+    for (int n = 0; n < attention->N && query_start; n++) {
+        int start = query_start[n], end = query_start[n + 1];
+        if (start < 0 || end < start || end > attention->T)
             return fo_fail(error, FO_ARG,
-                           "sequence %d has queries %d to %d of %d", n,
-                           start[n], start[n + 1], attention->T);
+                           "sequence %d has queries %d to %d of %d", n, start,
+                           end, attention->T);
+    }
     return FO_OK;
 }
 
@@ -217,10 +226,8 @@ fo_status cpu_attention_contiguous(fo_device *device, float *out,
                                    fo_workspace workspace, fo_error *error)
 {
     (void)device;
-    fo_status status = cpu_attention_check(kv, attention, error);
-    if (status != FO_OK || attention->N == 0)
-        return status;
-    status = cpu_attention_check_queries(attention, error);
+    const int32_t *start = attention->query_start;
+    fo_status status = cpu_attention_check(kv, attention, start, error);
     if (status != FO_OK)
         return status;
     for (int n = 0; n < attention->N; n++)
@@ -231,6 +238,6 @@ fo_status cpu_attention_contiguous(fo_device *device, float *out,
                 "blocks of %d",
                 n, attention->length[n], kv->num_blocks, kv->B);
     cpu_attention_keys keys = {kv, NULL, own_block};
-    return cpu_attention_batch(out, q, &keys, attention, attention->query_start,
-                               workspace, error);
+    return cpu_attention_batch(out, q, &keys, attention, start, workspace,
+                               error);
 }

@@ -69,12 +69,10 @@ fo_status cpu_attention_batch(float *out /* (T, H, D) */,
                               const int32_t *query_start /* (N + 1) */,
                               fo_workspace workspace, fo_error *error);
 
-/* FO_ARG unless heads, sizes and types fit each other. */
+/* FO_ARG unless heads, sizes and types fit each other, and the queries of the
+ * sequences follow each other within T. `query_start` as above. */
 fo_status cpu_attention_check(const fo_kv *kv, const fo_attention *attention,
+                              const int32_t *query_start /* (N + 1) */,
                               fo_error *error);
-
-/* FO_ARG unless the queries of the sequences follow each other within T. */
-fo_status cpu_attention_check_queries(const fo_attention *attention,
-                                      fo_error *error);
 
 #endif

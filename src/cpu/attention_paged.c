@@ -36,21 +36,18 @@ static fo_status check_blocks(const fo_kv *kv, const fo_block_tables *tables,
 }
 
 /* Attend over blocks. */
-fo_status cpu_attention_prefill(fo_device *device, float *out, const float *q,
-                                const fo_kv *kv, const fo_block_tables *tables,
-                                const fo_attention *attention,
-                                fo_workspace workspace, fo_error *error)
+/* `start` is null where query n is the one query of sequence n. */
+static fo_status attend(float *out, const float *q, const fo_kv *kv,
+                        const fo_block_tables *tables,
+                        const fo_attention *attention, const int32_t *start,
+                        fo_workspace workspace, fo_error *error)
 {
-    (void)device;
-    fo_status status = cpu_attention_check(kv, attention, error);
-    if (status != FO_OK || attention->N == 0)
-        return status;
-    status = cpu_attention_check_queries(attention, error);
-    const int32_t *start = attention->query_start;
-    for (int n = 0; n < attention->N && status == FO_OK; n++)
-        if (start[n + 1] > start[n])
-            status = check_blocks(kv, tables, attention, n,
-                                  start[n + 1] - start[n], error);
+    fo_status status = cpu_attention_check(kv, attention, start, error);
+    for (int n = 0; n < attention->N && status == FO_OK; n++) {
+        int queries = start ? start[n + 1] - start[n] : 1;
+        if (queries > 0)
+            status = check_blocks(kv, tables, attention, n, queries, error);
+    }
     if (status != FO_OK)
         return status;
     cpu_attention_keys keys = {kv, tables, entry};
@@ -58,26 +55,22 @@ fo_status cpu_attention_prefill(fo_device *device, float *out, const float *q,
                                error);
 }
 
-/* Attend over blocks with one query a sequence. */
+/* Prefill and decode over blocks. */
+fo_status cpu_attention_prefill(fo_device *device, float *out, const float *q,
+                                const fo_kv *kv, const fo_block_tables *tables,
+                                const fo_attention *attention,
+                                fo_workspace workspace, fo_error *error)
+{
+    (void)device;
+    return attend(out, q, kv, tables, attention, attention->query_start,
+                  workspace, error);
+}
+
 fo_status cpu_attention_decode(fo_device *device, float *out, const float *q,
                                const fo_kv *kv, const fo_block_tables *tables,
                                const fo_attention *attention,
                                fo_workspace workspace, fo_error *error)
 {
     (void)device;
-    fo_status status = cpu_attention_check(kv, attention, error);
-    if (status != FO_OK || attention->N == 0)
-        return status;
-    if (attention->T != attention->N)
-        return fo_fail(error, FO_ARG,
-                       "a decode step of %d queries for %d "
-                       "sequences",
-                       attention->T, attention->N);
-    for (int n = 0; n < attention->N && status == FO_OK; n++)
-        status = check_blocks(kv, tables, attention, n, 1, error);
-    if (status != FO_OK)
-        return status;
-    cpu_attention_keys keys = {kv, tables, entry};
-    return cpu_attention_batch(out, q, &keys, attention, NULL, workspace,
-                               error);
+    return attend(out, q, kv, tables, attention, NULL, workspace, error);
 }
