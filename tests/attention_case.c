@@ -2,12 +2,14 @@
 
 #include "common/memory.h"
 #include "common/rng.h"
+#include "compare.h"
 #include "inputs.h"
 
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -338,4 +340,37 @@ attention_case attention_case_part(const attention_case *c, int n, int first,
     part.k += rows;
     part.v += rows;
     return part;
+}
+
+/* Judge one case. */
+void attention_case_check(fo_device *device, const attention_spec *spec,
+                          attention_tally *tally)
+{
+    if (tally->asked++ % 9 > 0 && getenv("FOLIO_QUICK"))
+        return;
+    attention_case *c = attention_case_open(device, spec);
+    size_t n = attention_case_values(c);
+    float *got = fo_memory_alloc(n, sizeof *got, NULL);
+    double *want = fo_memory_alloc(n, sizeof *want, NULL);
+    attention_case_judge(c, want, NAIVE_RIGHT);
+    if (spec->B > 0)
+        attention_case_paged(c, spec->seed + 1, false, got);
+    else
+        attention_case_contiguous(c, got);
+    double error = assert_close(
+        got, want, n, TOLERANCE_F32, "H %d K %d D %d B %d %s window %d seed %d",
+        spec->H, spec->K, spec->D, spec->B,
+        fo_dtype_info_get(spec->dtype)->name, spec->window, (int)spec->seed);
+    tally->worst = error > tally->worst ? error : tally->worst;
+    tally->cases++;
+    fo_memory_free(got);
+    fo_memory_free(want);
+    attention_case_close(&c);
+}
+
+void attention_tally_print(const attention_tally *tally, const char *what)
+{
+    assert_true(tally->cases > 0);
+    print_message("%s: %d cases, worst error %.2g\n", what, tally->cases,
+                  tally->worst);
 }

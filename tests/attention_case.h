@@ -13,7 +13,7 @@ enum { ATTENTION_CASE_SEQUENCES = 8 };
 /* Describe a case by a few numbers. */
 typedef struct attention_spec {
     int H, K, D;
-    int B; /* of the paged layout */
+    int B; /* of the paged layout; 0: one block a sequence */
     fo_dtype dtype;
     int window;
     int N;
@@ -51,6 +51,20 @@ void attention_case_judge(const attention_case *c, double *out /* (T, H, D) */,
  * its memory. */
 void attention_case_contiguous(const attention_case *c,
                                float *out /* (T, H, D) */);
+
+typedef struct attention_tally {
+    int asked; /* cases that the grid names */
+    int cases; /* cases that ran            */
+    double worst;
+} attention_tally;
+
+/* Make a case, run it, over blocks if it has a size of block, and fail the test
+ * unless the judge agrees. */
+void attention_case_check(fo_device *device, const attention_spec *spec,
+                          attention_tally *tally);
+
+/* Fails the test if no case ran. */
+void attention_tally_print(const attention_tally *tally, const char *what);
 
 /* Declare the paged side of a case. */
 /* Run a case over blocks that lie in a pool in a shuffled order, another one

@@ -10,12 +10,11 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-/* List the shapes and keep a tally. */
+/* List the shapes of real models. */
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
 static const int head_dims[] = {64, 80, 96, 128, 256, 20};
@@ -24,59 +23,17 @@ static const struct {
     int H, K;
 } heads[] = {{4, 4}, {8, 2}, {8, 1}, {5, 5}, {3, 1}};
 
-typedef struct tally {
-    int asked; /* cases that the grid names */
-    int cases; /* cases that ran            */
-    double worst;
-} tally;
-
-static bool left_out(tally *tally)
-{
-    return tally->asked++ % 9 > 0 && getenv("FOLIO_QUICK");
-}
-
-static void print_tally(const char *what, const tally *tally)
-{
-    assert_true(tally->cases > 0);
-    print_message("%s: %d cases, worst error %.2g\n", what, tally->cases,
-                  tally->worst);
-}
-
-/* Judge one case. */
-static void judge_contiguous(fo_device *device, tally *tally,
-                             const attention_spec *spec)
-{
-    if (left_out(tally))
-        return;
-    attention_case *c = attention_case_open(device, spec);
-    size_t n = attention_case_values(c);
-    float *got = fo_memory_alloc(n, sizeof *got, NULL);
-    double *want = fo_memory_alloc(n, sizeof *want, NULL);
-    attention_case_judge(c, want, NAIVE_RIGHT);
-    attention_case_contiguous(c, got);
-    double error =
-        assert_close(got, want, n, TOLERANCE_F32,
-                     "contiguous H %d K %d D %d %s window %d seed %d", spec->H,
-                     spec->K, spec->D, fo_dtype_info_get(spec->dtype)->name,
-                     spec->window, (int)spec->seed);
-    tally->worst = error > tally->worst ? error : tally->worst;
-    tally->cases++;
-    fo_memory_free(got);
-    fo_memory_free(want);
-    attention_case_close(&c);
-}
-
 /* Check the decode step over a grid of shapes. */
 static void test_B1_decode_agrees_with_the_judge(void **state)
 {
     static const int windows[] = {0, 1, 16, 100, 5000};
-    tally tally = {0};
+    attention_tally tally = {0};
     for (int d = 0; d < COUNT(head_dims); d++)
         for (int h = 0; h < COUNT(heads); h++)
             for (int t = 0; t < COUNT(dtypes); t++)
                 for (int w = d + h + t; w < d + h + t + 2; w++)
-                    judge_contiguous(
-                        *state, &tally,
+                    attention_case_check(
+                        *state,
                         &(attention_spec){.H = heads[h].H,
                                           .K = heads[h].K,
                                           .D = head_dims[d],
@@ -86,20 +43,21 @@ static void test_B1_decode_agrees_with_the_judge(void **state)
                                           .lengths = {0, 1, 15, 16, 17, 130},
                                           .queries = {1, 1, 1, 1, 1, 1},
                                           .padding = w % 3,
-                                          .seed = (uint64_t)tally.asked});
-    print_tally("decode", &tally);
+                                          .seed = (uint64_t)tally.asked},
+                        &tally);
+    attention_tally_print(&tally, "decode");
 }
 
 /* Check the prefill step over a grid of shapes. */
 static void test_B1_prefill_agrees_with_the_judge(void **state)
 {
     static const int windows[] = {0, 16, 100, 1};
-    tally tally = {0};
+    attention_tally tally = {0};
     for (int d = 0; d < COUNT(head_dims); d++)
         for (int h = 0; h < COUNT(heads); h++)
             for (int i = 0; i < 3; i++)
-                judge_contiguous(
-                    *state, &tally,
+                attention_case_check(
+                    *state,
                     &(attention_spec){.H = heads[h].H,
                                       .K = heads[h].K,
                                       .D = head_dims[d],
@@ -110,33 +68,36 @@ static void test_B1_prefill_agrees_with_the_judge(void **state)
                                       .lengths = {0, 1, 15, 65, 70, 150},
                                       .queries = {2, 1, 15, 65, 0, 20},
                                       .padding = i,
-                                      .seed = 5000 + (uint64_t)tally.asked});
-    print_tally("prefill", &tally);
+                                      .seed = 5000 + (uint64_t)tally.asked},
+                    &tally);
+    attention_tally_print(&tally, "prefill");
 }
 
 /* Check a thousand keys. */
 static void test_B1_a_thousand_keys(void **state)
 {
-    tally tally = {0};
+    attention_tally tally = {0};
     for (int d = 0; d < COUNT(head_dims); d++)
-        judge_contiguous(*state, &tally,
-                         &(attention_spec){.H = 8,
-                                           .K = 2,
-                                           .D = head_dims[d],
-                                           .N = 3,
-                                           .lengths = {1024, 1023, 1025},
-                                           .queries = {1, 1, 1},
-                                           .seed = 6000 + (uint64_t)d});
-    judge_contiguous(*state, &tally,
-                     &(attention_spec){.H = 2,
-                                       .K = 1,
-                                       .D = 64,
-                                       .window = 300,
-                                       .N = 1,
-                                       .lengths = {1024},
-                                       .queries = {1024},
-                                       .seed = 6100});
-    print_tally("1024 keys", &tally);
+        attention_case_check(*state,
+                             &(attention_spec){.H = 8,
+                                               .K = 2,
+                                               .D = head_dims[d],
+                                               .N = 3,
+                                               .lengths = {1024, 1023, 1025},
+                                               .queries = {1, 1, 1},
+                                               .seed = 6000 + (uint64_t)d},
+                             &tally);
+    attention_case_check(*state,
+                         &(attention_spec){.H = 2,
+                                           .K = 1,
+                                           .D = 64,
+                                           .window = 300,
+                                           .N = 1,
+                                           .lengths = {1024},
+                                           .queries = {1024},
+                                           .seed = 6100},
+                         &tally);
+    attention_tally_print(&tally, "1024 keys");
 }
 
 /* Check that every planted slip is caught. */
@@ -175,18 +136,19 @@ static void test_the_comparison_catches_every_slip(void **state)
 /* Check scores too large for a power of e. */
 static void test_B1_huge_scores_stay_finite(void **state)
 {
-    tally tally = {0};
+    attention_tally tally = {0};
     for (int h = 0; h < COUNT(heads); h++)
-        judge_contiguous(*state, &tally,
-                         &(attention_spec){.H = heads[h].H,
-                                           .K = heads[h].K,
-                                           .D = 64,
-                                           .N = 3,
-                                           .lengths = {200, 1, 70},
-                                           .queries = {3, 1, 1},
-                                           .score = 10000,
-                                           .seed = 8000 + (uint64_t)h});
-    print_tally("scores of 10000", &tally);
+        attention_case_check(*state,
+                             &(attention_spec){.H = heads[h].H,
+                                               .K = heads[h].K,
+                                               .D = 64,
+                                               .N = 3,
+                                               .lengths = {200, 1, 70},
+                                               .queries = {3, 1, 1},
+                                               .score = 10000,
+                                               .seed = 8000 + (uint64_t)h},
+                             &tally);
+    attention_tally_print(&tally, "scores of 10000");
 }
 
 /* Check that threads change nothing. */

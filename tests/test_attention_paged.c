@@ -9,7 +9,6 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -23,24 +22,6 @@ static const fo_dtype dtypes[] = {FO_F32, FO_F16, FO_BF16};
 static const struct {
     int H, K;
 } heads[] = {{4, 4}, {8, 2}, {8, 1}, {3, 3}, {3, 1}};
-
-typedef struct tally {
-    int asked; /* cases that the grid names */
-    int cases; /* cases that ran            */
-    double worst;
-} tally;
-
-static bool left_out(tally *tally)
-{
-    return tally->asked++ % 9 > 0 && getenv("FOLIO_QUICK");
-}
-
-static void print_tally(const char *what, const tally *tally)
-{
-    assert_true(tally->cases > 0);
-    print_message("%s: %d cases, worst error %.2g\n", what, tally->cases,
-                  tally->worst);
-}
 
 /* Pick a case of the grid. */
 static attention_spec grid_spec(int b, int d, int h, int i)
@@ -60,30 +41,6 @@ static attention_spec grid_spec(int b, int d, int h, int i)
         .padding = i % 3 * 4,
         .seed = (uint64_t)(((b * 8 + d) * 8 + h) * 8 + i),
     };
-}
-
-/* Judge one case over blocks. */
-static void judge_paged(fo_device *device, tally *tally,
-                        const attention_spec *spec)
-{
-    if (left_out(tally))
-        return;
-    attention_case *c = attention_case_open(device, spec);
-    size_t n = attention_case_values(c);
-    float *got = fo_memory_alloc(n, sizeof *got, NULL);
-    double *want = fo_memory_alloc(n, sizeof *want, NULL);
-    attention_case_judge(c, want, NAIVE_RIGHT);
-    attention_case_paged(c, spec->seed + 1, false, got);
-    double error = assert_close(
-        got, want, n, TOLERANCE_F32,
-        "paged H %d K %d D %d B %d %s window %d seed %d", spec->H, spec->K,
-        spec->D, spec->B, fo_dtype_info_get(spec->dtype)->name, spec->window,
-        (int)spec->seed);
-    tally->worst = error > tally->worst ? error : tally->worst;
-    tally->cases++;
-    fo_memory_free(got);
-    fo_memory_free(want);
-    attention_case_close(&c);
 }
 
 /* Check that neither paging nor the order of blocks changes a bit. */
@@ -139,33 +96,33 @@ static void test_B3_scattered_blocks_equal_plain_attention(void **state)
 /* Check decode and prefill over the grid. */
 static void test_B2_decode_agrees_with_the_judge(void **state)
 {
-    tally tally = {0};
+    attention_tally tally = {0};
     for (int b = 0; b < COUNT(block_sizes); b++)
         for (int d = 0; d < COUNT(head_dims); d++)
             for (int h = 0; h < COUNT(heads); h++) {
                 attention_spec spec = grid_spec(b, d, h, h);
-                judge_paged(*state, &tally, &spec);
+                attention_case_check(*state, &spec, &tally);
             }
-    print_tally("decode", &tally);
+    attention_tally_print(&tally, "decode");
 }
 
 static void test_B2_prefill_agrees_with_the_judge(void **state)
 {
-    tally tally = {0};
+    attention_tally tally = {0};
     for (int b = 0; b < COUNT(block_sizes); b++)
         for (int d = 0; d < COUNT(head_dims); d++) {
             attention_spec spec = grid_spec(b, d, (b + d) % COUNT(heads), d);
             int queries[] = {2, 1, 7, 0, spec.B < 40 ? spec.B : 40, 17};
             memcpy(spec.queries, queries, sizeof queries);
-            judge_paged(*state, &tally, &spec);
+            attention_case_check(*state, &spec, &tally);
         }
-    print_tally("prefill", &tally);
+    attention_tally_print(&tally, "prefill");
 }
 
 /* Check every type with every window and block size. */
 static void test_B2_types_and_windows_at_every_block_size(void **state)
 {
-    tally tally = {0};
+    attention_tally tally = {0};
     for (int b = 0; b < COUNT(block_sizes); b++)
         for (int t = 0; t < COUNT(dtypes); t++)
             for (int w = 0; w < 5; w++) {
@@ -176,14 +133,14 @@ static void test_B2_types_and_windows_at_every_block_size(void **state)
                 spec.H = 4;
                 spec.K = 1;
                 spec.queries[5] = 1 + w;
-                judge_paged(*state, &tally, &spec);
+                attention_case_check(*state, &spec, &tally);
             }
-    print_tally("types and windows", &tally);
+    attention_tally_print(&tally, "types and windows");
 }
 
 static void test_B2_a_thousand_keys(void **state)
 {
-    tally tally = {0};
+    attention_tally tally = {0};
     for (int b = 0; b < COUNT(block_sizes); b++) {
         attention_spec spec = grid_spec(b, b % COUNT(head_dims), 1, 0);
         const int lengths[] = {1024, 1023, 1025, 1024};
@@ -191,9 +148,9 @@ static void test_B2_a_thousand_keys(void **state)
         spec.N = 4;
         spec.window = b % 2 ? 0 : 700;
         spec.queries[3] = 9;
-        judge_paged(*state, &tally, &spec);
+        attention_case_check(*state, &spec, &tally);
     }
-    print_tally("1024 keys", &tally);
+    attention_tally_print(&tally, "1024 keys");
 }
 
 /* Check that company changes nothing. */
@@ -261,7 +218,7 @@ static void test_B5_chunks_agree_with_the_whole(void **state)
 static void test_B6_blocks_behind_the_window_are_never_read(void **state)
 {
     static const int windows[] = {1, 15, 16, 17, 33, 100};
-    tally tally = {0};
+    attention_tally tally = {0};
     for (int w = 0; w < COUNT(windows); w++)
         for (int b = 0; b < 3; b++) {
             attention_spec spec = {.H = 4,
@@ -273,12 +230,12 @@ static void test_B6_blocks_behind_the_window_are_never_read(void **state)
                                    .lengths = {300, 257, 256, 17},
                                    .queries = {1, 1, 1, 1},
                                    .seed = (uint64_t)(100 * w + b)};
-            judge_paged(*state, &tally, &spec);
+            attention_case_check(*state, &spec, &tally);
             spec.queries[0] = 40;
             spec.queries[2] = 3;
-            judge_paged(*state, &tally, &spec);
+            attention_case_check(*state, &spec, &tally);
         }
-    print_tally("windows", &tally);
+    attention_tally_print(&tally, "windows");
 }
 
 /* Check that broken tables are reported. */
