@@ -21,26 +21,26 @@ fo_status fo_gguf_reader_take(fo_gguf_reader *reader, uint64_t count,
 }
 
 /* Read numbers and strings. */
+static fo_status copy_out(fo_gguf_reader *reader, const char *what, void *out,
+                          size_t size, fo_error *error)
+{
+    const unsigned char *bytes = NULL;
+    fo_status status = fo_gguf_reader_take(reader, size, what, &bytes, error);
+    if (status == FO_OK)
+        memcpy(out, bytes, size);
+    return status;
+}
+
 fo_status fo_gguf_reader_u32(fo_gguf_reader *reader, const char *what,
                              uint32_t *out, fo_error *error)
 {
-    const unsigned char *bytes = NULL;
-    fo_status status =
-        fo_gguf_reader_take(reader, sizeof *out, what, &bytes, error);
-    if (status == FO_OK)
-        memcpy(out, bytes, sizeof *out);
-    return status;
+    return copy_out(reader, what, out, sizeof *out, error);
 }
 
 fo_status fo_gguf_reader_u64(fo_gguf_reader *reader, const char *what,
                              uint64_t *out, fo_error *error)
 {
-    const unsigned char *bytes = NULL;
-    fo_status status =
-        fo_gguf_reader_take(reader, sizeof *out, what, &bytes, error);
-    if (status == FO_OK)
-        memcpy(out, bytes, sizeof *out);
-    return status;
+    return copy_out(reader, what, out, sizeof *out, error);
 }
 
 fo_status fo_gguf_reader_string(fo_gguf_reader *reader, const char *what,
