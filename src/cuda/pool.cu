@@ -20,7 +20,7 @@ struct pool_numbers {
     unsigned long long allocations;
     unsigned long long illegal;
     unsigned long long tokens; /* stored; of the last count                */
-    int32_t shared;            /* held more than once; of the last count   */
+    unsigned long long shared; /* held more than once; of the last count   */
 };
 
 /* The arrays; everything they point to is device memory. */
@@ -433,7 +433,9 @@ __device__ offspring weigh(const pool_books &pool, const fo_pool_fork *fork)
     int32_t from = fork->from, to = fork->to, length = fork->length;
     int32_t rows = pool.shape.max_rows;
     offspring o = {from < rows ? larger(from, -1) : -1,
-                   to < rows ? larger(to, -1) : -1, length, {-1, -1, 0, 0}};
+                   to < rows ? larger(to, -1) : -1,
+                   length,
+                   {-1, -1, 0, 0}};
     if (o.from < 0 || o.to < 0)
         return o;
     int32_t first = pool.first[from];
@@ -525,8 +527,7 @@ __global__ void __launch_bounds__(POOL_THREADS)
 
 /* Count the tokens stored, each once, on the device. */
 struct count_totals {
-    unsigned long long tokens;
-    int32_t shared;
+    unsigned long long tokens, shared;
 };
 
 __device__ void note_tokens(const pool_books &pool)
@@ -550,8 +551,7 @@ __global__ void __launch_bounds__(POOL_THREADS) count_tokens(pool_books pool)
         totals = {0, 0};
     note_tokens(pool);
     __syncthreads();
-    unsigned long long tokens = 0;
-    int32_t shared = 0;
+    unsigned long long tokens = 0, shared = 0;
     for (int b = (int)threadIdx.x; b < pool.shape.num_blocks;
          b += (int)blockDim.x) {
         int32_t noted = pool.block_claim[b];
@@ -590,12 +590,14 @@ __global__ void begin_books(pool_books pool)
         pool.numbers->free = blocks;
         pool.numbers->peak = 0;
         pool.numbers->allocations = pool.numbers->illegal = 0;
+        pool.numbers->tokens = pool.numbers->shared = 0;
     }
 }
 
 /* Lay out the books in one piece of memory. */
 /* The bytes of all; points into `memory` unless it is null. */
-static size_t lay_out(pool_books *books, const fo_pool_shape *shape, void *memory)
+static size_t lay_out(pool_books *books, const fo_pool_shape *shape,
+                      void *memory)
 {
     size_t rows = (size_t)shape->max_rows, total = (size_t)shape->num_blocks;
     size_t entries = rows * (size_t)shape->max_blocks;
@@ -673,10 +675,10 @@ void cuda_pool_close(fo_device *device, fo_pool **pool)
 /* Threads for up to this much work: whole warps, one at least. */
 static int threads_for(int64_t work)
 {
-    int64_t warps = (work + WARP - 1) / WARP;
-    return (int)(warps < 1                     ? WARP
-                 : warps > POOL_THREADS / WARP ? POOL_THREADS
-                                               : warps * WARP);
+    int threads = WARP;
+    while (threads < POOL_THREADS && threads < work)
+        threads *= 2;
+    return threads;
 }
 
 fo_status cuda_pool_extend(fo_device *device, fo_pool *pool,
@@ -730,15 +732,15 @@ fo_status cuda_pool_stats(fo_device *device, const fo_pool *pool,
               sizeof(count_totals), of(device)->stream, pool->books);
     fo_status status = check_launch("count_tokens", error);
     if (status == FO_OK)
-        status = cuda_download(device, &now, pool->books.numbers, sizeof now,
-                               error);
+        status =
+            cuda_download(device, &now, pool->books.numbers, sizeof now, error);
     if (status != FO_OK)
         return status;
     *stats = {
         .total = shape->num_blocks,
         .free = now.free,
         .held = shape->num_blocks - now.free,
-        .shared = now.shared,
+        .shared = (int32_t)now.shared,
         .peak = now.peak,
         .allocations = now.allocations,
         .reuses = now.allocations - (uint64_t)now.peak,
@@ -774,8 +776,8 @@ fo_status cuda_pool_check(fo_device *device, const fo_pool *pool,
     char *here = (char *)fo_memory_alloc(1, pool->bytes + scratch, error);
     if (!here)
         return FO_NOMEM;
-    fo_status status = cuda_download(device, here, pool->books.numbers,
-                                     pool->bytes, error);
+    fo_status status =
+        cuda_download(device, here, pool->books.numbers, pool->bytes, error);
     fo_pool_books books =
         read_books(pool, here, (int32_t *)(here + pool->bytes));
     if (status == FO_OK)
