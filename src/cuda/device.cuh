@@ -170,6 +170,25 @@ fo_status cuda_attention_decode(fo_device *device, float *out /* (N, H, D) */,
                                 fo_workspace workspace, fo_error *error);
 size_t cuda_attention_workspace(const fo_workload *workload);
 
+fo_status cuda_pool_open(fo_device *device, const fo_pool_shape *shape,
+                         fo_pool **out, fo_error *error);
+void cuda_pool_close(fo_device *device, fo_pool **pool);
+fo_pool_view cuda_pool_view(fo_device *device, const fo_pool *pool);
+fo_status cuda_pool_extend(fo_device *device, fo_pool *pool,
+                           const fo_pool_request *requests /* (n) */,
+                           fo_pool_grant *grants /* (n) */, int n,
+                           fo_error *error);
+fo_status cuda_pool_release(fo_device *device, fo_pool *pool,
+                            const fo_pool_keep *keeps /* (n) */, int n,
+                            fo_error *error);
+fo_status cuda_pool_share(fo_device *device, fo_pool *pool,
+                          const fo_pool_fork *forks /* (n) */, int n,
+                          fo_error *error);
+fo_status cuda_pool_stats(fo_device *device, const fo_pool *pool,
+                          fo_pool_stats *stats, fo_error *error);
+fo_status cuda_pool_check(fo_device *device, const fo_pool *pool,
+                          fo_error *error);
+
 } // namespace FO_SIDE
 
 #endif
