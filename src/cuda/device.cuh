@@ -189,6 +189,13 @@ fo_status cuda_pool_stats(fo_device *device, const fo_pool *pool,
 fo_status cuda_pool_check(fo_device *device, const fo_pool *pool,
                           fo_error *error);
 
+fo_status cuda_step_request(fo_device *device, const fo_steps *steps,
+                            fo_error *error);
+fo_status cuda_step_place(fo_device *device, const fo_steps *steps,
+                          fo_error *error);
+fo_status cuda_step_append(fo_device *device, const fo_steps *steps,
+                           fo_error *error);
+
 } // namespace FO_SIDE
 
 #endif
