@@ -47,5 +47,15 @@ const fo_backend FO_BACKEND = {
     /* Fill the sample slot of the CUDA backend. */
     .sample = cuda_sample,
     /* Fill the pool slots of the CUDA backend. */
-    .pool_open = nullptr,
+    .pool_open = cuda_pool_open,
+    .pool_close = cuda_pool_close,
+    .pool_view = cuda_pool_view,
+    .pool_extend = cuda_pool_extend,
+    .pool_release = cuda_pool_release,
+    .pool_share = cuda_pool_share,
+    .pool_stats = cuda_pool_stats,
+    .pool_check = cuda_pool_check,
+    .step_request = cuda_step_request,
+    .step_place = cuda_step_place,
+    .step_append = cuda_step_append,
 };
