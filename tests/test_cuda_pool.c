@@ -523,7 +523,9 @@ static void test_A1_opening_without_memory_leaves_nothing(void **state)
         fo_memory_fail_at(++n);
         status = op->pool_open(device, &shape, &pool, &error);
         fo_memory_fail_at(0);
-        assert_true(status == FO_OK || status == FO_NOMEM);
+        /* The simulator's launch needs memory, too: then the device fails. */
+        assert_true(status == FO_OK || status == FO_NOMEM ||
+                    (verso_is_simulated() && status == FO_DEVICE));
         if (status != FO_OK) {
             assert_null(pool);
             assert_int_equal(fo_memory_usage_get(FO_MEMORY_HOST).bytes, host);
