@@ -43,7 +43,7 @@ __global__ void missing_syncwarp(float *out, int wrong)
     shared.x[t] = 0;
     __syncthreads();
     if (t == 38)
-        shared.x[38] = 1; /* PLANTED missing_syncwarp, other */
+        shared.x[38] = 1;           /* PLANTED missing_syncwarp, other */
     float sum = warp_sum((float)t); /* a meeting, but no barrier */
     if (!wrong || blockIdx.x != 1 || t / WARP != 1)
         __syncwarp();
@@ -322,8 +322,8 @@ extern "C" {
     [](bool wrong) {                                                           \
         memory m;                                                              \
         prepare(&m);                                                           \
-        FO_LAUNCH(kernel, 4, THREADS, sizeof(type), 0, m.out,                  \
-                  ##__VA_ARGS__, (int)wrong);                                  \
+        FO_LAUNCH(kernel, 4, THREADS, sizeof(type), 0, m.out, ##__VA_ARGS__,   \
+                  (int)wrong);                                                 \
         release(&m);                                                           \
     }
 
@@ -346,8 +346,10 @@ const planted_kernel planted_kernels[] = {
     /* List the planted addresses. */
     {"bad_table_entry", SIM_OUT_OF_BOUNDS, 3, 5, 0, 0,
      SHARED(plot, bad_table_entry, m.in, m.table)},
-    {"one_too_many", SIM_OUT_OF_BOUNDS, 1, 61, 0, 0, SHARED(plot, one_too_many)},
-    {"wide_head", SIM_OUT_OF_BOUNDS, 0, -1, 0, 0, SHARED(narrow, wide_head, m.in)},
+    {"one_too_many", SIM_OUT_OF_BOUNDS, 1, 61, 0, 0,
+     SHARED(plot, one_too_many)},
+    {"wide_head", SIM_OUT_OF_BOUNDS, 0, -1, 0, 0,
+     SHARED(narrow, wide_head, m.in)},
     {"host_pointer", SIM_HOST_POINTER, 2, 60, 0, 0,
      SHARED(plot, host_pointer, m.in, on_the_host)},
     {"misaligned", SIM_MISALIGNED, 1, 4, 0, 0, SHARED(plot, misaligned, m.in)},
@@ -368,7 +370,8 @@ const planted_kernel planted_kernels[] = {
     {"unwritten_device", SIM_UNINITIALISED, 3, 12, 0, 0,
      SHARED(plot, unwritten_device, m.fresh)},
     /* List the planted races between blocks. */
-    {"two_blocks_write", SIM_RACE, -1, 8, -1, 8, SHARED(plot, two_blocks_write)},
+    {"two_blocks_write", SIM_RACE, -1, 8, -1, 8,
+     SHARED(plot, two_blocks_write)},
     {"block_reads_block", SIM_RACE, 2, 6, 0, 1,
      SHARED(plot, block_reads_block, m.in)},
     {"plain_among_atomics", SIM_RACE, 1, 0, 0, 0,

@@ -26,11 +26,20 @@ int app_simulate(int argc, char **argv)
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Run an op and tell about it. */
 /* Say what folio simulate takes. */
-enum { KEY_LENGTH = 256, KEY_WINDOW, KEY_INPUTS, KEY_UNCHECKED, KEY_JSON };
+enum {
+    KEY_LENGTH = 256,
+    KEY_WINDOW,
+    KEY_INPUTS,
+    KEY_UNCHECKED,
+    KEY_UNCOUNTED,
+    KEY_TIMES,
+    KEY_JSON
+};
 
 static const struct argp_option flags[] = {
     {"heads", 'H', "N", 0, "Query heads (8)", 0},
@@ -47,6 +56,8 @@ static const struct argp_option flags[] = {
     {"seed", 's', "SEED", 0, "Draw the schedule from SEED (0: in order)", 0},
     {"memory", 'm', "MIB", 0, "Memory of the device (4096)", 0},
     {"unchecked", KEY_UNCHECKED, NULL, 0, "Look for no mistakes", 0},
+    {"uncounted", KEY_UNCOUNTED, NULL, 0, "Count no traffic", 0},
+    {"times", KEY_TIMES, "N", 0, "Run it N times, and time the fastest (1)", 0},
     {"json", KEY_JSON, NULL, 0, "Print all that was counted as JSON", 0},
     {0},
 };
@@ -127,7 +138,17 @@ static error_t read_size(int key, char *text, struct argp_state *state)
     return ARGP_ERR_UNKNOWN;
 }
 
-/* Read the other flags of folio simulate. */
+/* Read the switches of folio simulate. */
+/* The flags that only turn something on or off; false if this is none. */
+static bool read_switch(simulate_options *o, int key)
+{
+    o->settings.checks &= key != KEY_UNCHECKED;
+    o->settings.traffic &= key != KEY_UNCOUNTED;
+    o->json |= key == KEY_JSON;
+    return key == KEY_UNCHECKED || key == KEY_UNCOUNTED || key == KEY_JSON;
+}
+
+/* Read the flags of folio simulate. */
 static error_t read_flag(int key, char *text, struct argp_state *state)
 {
     simulate_options *o = state->input;
@@ -147,12 +168,6 @@ static error_t read_flag(int key, char *text, struct argp_state *state)
         o->device.memory_limit =
             (uint64_t)app_integer(state, "--memory", text, 1, 1 << 20) << 20;
         break;
-    case KEY_UNCHECKED:
-        o->settings.checks = false;
-        break;
-    case KEY_JSON:
-        o->json = true;
-        break;
     case ARGP_KEY_ARG:
         if (o->kernel)
             argp_error(state, "'%s' is one word too many", text);
@@ -161,8 +176,11 @@ static error_t read_flag(int key, char *text, struct argp_state *state)
     case ARGP_KEY_END:
         complete(o, state);
         break;
+    case KEY_TIMES:
+        o->times = (int)app_integer(state, "--times", text, 1, 1000);
+        break;
     default:
-        return read_size(key, text, state);
+        return read_switch(o, key) ? 0 : read_size(key, text, state);
     }
     return 0;
 }
@@ -189,12 +207,31 @@ static void compare(const fo_safetensors *file, const golden_outputs *got,
 }
 
 /* Run a case on the simulated device. */
+static void run_once(fo_device *device, const fo_safetensors *file,
+                     simulate_result *r)
+{
+    golden_outputs outputs = {0};
+    struct timespec begin, end;
+    sim_traffic_clear();
+    sim_reports_clear();
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    r->status = golden_replay(device, file, &outputs, &r->why);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    double seconds = (double)(end.tv_sec - begin.tv_sec) +
+                     1e-9 * (double)(end.tv_nsec - begin.tv_nsec);
+    if (r->seconds == 0 || seconds < r->seconds)
+        r->seconds = seconds;
+    r->same_bits = true;
+    if (r->status == FO_OK)
+        compare(file, &outputs, r);
+    golden_outputs_close(&outputs);
+}
+
 static fo_status run_file(const simulate_options *o, const char *path,
                           simulate_result *r, fo_error *error)
 {
     fo_safetensors *file = NULL;
     fo_device *device = NULL;
-    golden_outputs outputs = {0};
     fo_status status = fo_safetensors_open(path, &file, error);
     if (status == FO_OK)
         status = fo_backend_sim.open(&o->device, &device, error);
@@ -202,13 +239,10 @@ static fo_status run_file(const simulate_options *o, const char *path,
         fo_cuda_settings *rungs = (fo_cuda_settings *)device;
         rungs->decode_rung = o->rungs.decode_rung;
         rungs->prefill_rung = o->rungs.prefill_rung;
-        r->same_bits = true;
-        r->status = golden_replay(device, file, &outputs, &r->why);
-        if (r->status == FO_OK)
-            compare(file, &outputs, r);
+        for (int i = 0; i < o->times; i++)
+            run_once(device, file, r);
         fo_backend_sim.close(&device);
     }
-    golden_outputs_close(&outputs);
     fo_safetensors_close(&file);
     return status;
 }
@@ -259,6 +293,7 @@ int app_simulate(int argc, char **argv)
 {
     simulate_options o = {.settings = sim_settings_get(),
                           .inputs = 1,
+                          .times = 1,
                           .spec = {.H = 8,
                                    .D = 64,
                                    .B = 16,
@@ -271,8 +306,6 @@ int app_simulate(int argc, char **argv)
     o.settings.traffic = true;
     argp_parse(&parser, argc, argv, 0, NULL, &o);
     sim_settings_set(o.settings);
-    sim_traffic_clear();
-    sim_reports_clear();
     if (run_case(&o, &r, &error) != FO_OK)
         return app_fail(&error);
     bool failed = false;

@@ -16,10 +16,12 @@ typedef struct simulate_options {
     sim_settings settings;
     fo_device_options device;
     uint64_t inputs;
+    int times; /* the op is run, for the clock */
     bool json;
 } simulate_options;
 
 typedef struct simulate_result {
+    double seconds;   /* that the fastest run of the op took               */
     double error;     /* largest difference of the answers, or INFINITY    */
     bool same_bits;   /* of those that are no floats                       */
     fo_status status; /* of the op on the simulated device                 */

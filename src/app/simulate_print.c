@@ -198,11 +198,11 @@ bool simulate_print_json(const simulate_options *o, const simulate_result *r)
         json_array_append_new(kernels, kernel_json(i, rows, count));
     for (int i = 0; i < sim_report_count(); i++)
         json_array_append_new(reports, report_json(sim_report_get(i)));
-    json_t *all =
-        json_pack("{s:s, s:I, s:s, s:f, s:b, s:o, s:o}", "kernel", o->kernel,
-                  "schedule", (json_int_t)o->settings.seed, "status",
-                  fo_status_name(r->status), "error", r->error, "same_bits",
-                  (int)r->same_bits, "reports", reports, "kernels", kernels);
+    json_t *all = json_pack(
+        "{s:s, s:I, s:s, s:f, s:f, s:b, s:o, s:o}", "kernel", o->kernel,
+        "schedule", (json_int_t)o->settings.seed, "status",
+        fo_status_name(r->status), "seconds", r->seconds, "error", r->error,
+        "same_bits", (int)r->same_bits, "reports", reports, "kernels", kernels);
     int failed = all ? json_dumpf(all, stdout, JSON_INDENT(1)) : -1;
     json_decref(all);
     putchar('\n');

@@ -233,10 +233,13 @@ void sim_race_check(sim_space *space, size_t offset, size_t bytes,
         size_t first = offset % 4, n = end - offset;
         if (n > 4 - first)
             n = 4 - first;
-        if (n == 4 && c->write.era != SPLIT)
-            touch(space, c, offset, kind, who, site);
-        else
+        bool again = kind == SIM_READ && n == 4 && c->read.who == who &&
+                     c->read.era == sim_watch_now.era &&
+                     c->write.era < space->floor;
+        if (n < 4 || c->write.era == SPLIT)
             touch_part(space, c, offset, n, kind, who, site);
+        else if (!again)
+            touch(space, c, offset, kind, who, site);
         offset += n;
     }
 }

@@ -99,6 +99,13 @@ void sim_report_print(FILE *to, const sim_report *r)
 }
 
 /* Add a report. */
+void sim_kernel_name(char *to, size_t size, const char *name)
+{
+    int length = (int)strlen(name);
+    bool wrapped = length > 1 && name[0] == '(' && name[length - 1] == ')';
+    snprintf(to, size, "%.*s", wrapped ? length - 2 : length, name + wrapped);
+}
+
 static void locate(sim_witness *place)
 {
     if (place->site && place->line == 0) {
@@ -117,6 +124,7 @@ void sim_report_add(const sim_report *report, const char *format, ...)
     va_end(arguments);
     locate(&r.at);
     locate(&r.other);
+    sim_kernel_name(r.kernel, sizeof r.kernel, report->kernel);
     events++;
     sim_report *known = find(&r);
     if (known) {

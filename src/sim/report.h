@@ -6,6 +6,7 @@
 #define FOLIO_SIM_REPORT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -68,6 +69,10 @@ void sim_report_stream(FILE *stream);
 
 /* "race", "out of bounds" and so on. */
 const char *sim_fault_name(sim_fault fault);
+
+/* A kernel's name without the parentheses that a template's has as an argument
+ * of a macro. */
+void sim_kernel_name(char *to, size_t size, const char *name);
 
 /* Print one report, as is done when it is added. */
 void sim_report_print(FILE *stream, const sim_report *report);

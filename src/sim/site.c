@@ -118,13 +118,11 @@ static int load_address(struct dl_phdr_info *info, size_t size, void *out)
     return 1;
 }
 
-uint32_t sim_site_of(const void *return_address)
+uintptr_t sim_code_start;
+
+void sim_sites_open(void)
 {
-    static uintptr_t base;
-    static bool looked;
-    if (!looked)
-        looked = dl_iterate_phdr(load_address, &base);
-    return (uint32_t)((uintptr_t)return_address - base - 1);
+    dl_iterate_phdr(load_address, &sim_code_start);
 }
 
 /* Find sites. */

@@ -5,8 +5,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* An address of code as a distance from where the program was loaded. */
-uint32_t sim_site_of(const void *return_address);
+/* Where the program was loaded; 0 before the first launch, and in a program
+ * that is linked at a fixed address. */
+extern uintptr_t sim_code_start;
+void sim_sites_open(void);
+
+/* An address of code as a distance from there. */
+static inline uint32_t sim_site_of(const void *return_address)
+{
+    return (uint32_t)((uintptr_t)return_address - sim_code_start - 1);
+}
 
 typedef struct sim_site {
     uint32_t site;

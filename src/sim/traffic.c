@@ -2,6 +2,7 @@
 
 #include "sim/arena.h"
 #include "sim/races.h"
+#include "sim/report.h"
 #include "sim/simt.h"
 
 #include <assert.h>
@@ -239,16 +240,17 @@ bool sim_traffic_launch(const char *name)
     if (!open_tables())
         return false;
     launches++;
+    char plain[sizeof kernels->name];
+    sim_kernel_name(plain, sizeof plain, name);
     for (current = 0; current < kernel_count; current++) {
-        if (strncmp(kernels[current].name, name,
-                    sizeof kernels[current].name - 1) == 0)
+        if (strcmp(kernels[current].name, plain) == 0)
             break;
     }
     if (current == MOST_KERNELS)
         return false;
     if (current == kernel_count)
         kernels[kernel_count++] = (sim_traffic_kernel){.launches = 0};
-    snprintf(kernels[current].name, sizeof kernels[current].name, "%s", name);
+    memcpy(kernels[current].name, plain, sizeof plain);
     kernels[current].launches++;
     return true;
 }

@@ -2,6 +2,7 @@
 
 #include "sim/races.h"
 #include "sim/simt.h"
+#include "sim/site.h"
 #include "sim/traffic.h"
 #include "sim/witness.h"
 
@@ -97,6 +98,7 @@ void sim_watch_launch(const char *name, const uint32_t grid[3],
     note_count = 0;
     w->launch_era = w->era + 1;
     w->shared_bytes = 0;
+    sim_sites_open();
     w->checks = wanted.checks && sim_races_launch() && open_notes();
     w->traffic = wanted.traffic && sim_traffic_launch(name);
     w->on = w->checks || w->traffic;
