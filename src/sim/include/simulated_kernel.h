@@ -180,13 +180,19 @@ template <class Call>
 SIM_UNOBSERVED void submit(const sim_launch &launch, sim_stream *stream,
                            Call call)
 {
+    work<Call> now = {launch, call};
+    now.launch.run = work<Call>::thread;
+    now.launch.arguments = &now;
+    if (!sim_stream_captures(stream)) {
+        sim_stream_submit(stream, work<Call>::grid, &now, nullptr);
+        return;
+    }
     void *memory = fo_memory_alloc(1, sizeof(work<Call>), nullptr);
     if (!memory) {
         sim_refuse(&launch, "no memory for its arguments");
         return;
     }
-    auto *w = new (placed{memory}) work<Call>{launch, call};
-    w->launch.run = work<Call>::thread;
+    auto *w = new (placed{memory}) work<Call>(now);
     w->launch.arguments = w;
     sim_stream_submit(stream, work<Call>::grid, w, fo_memory_free);
 }
