@@ -64,9 +64,12 @@ simulator := sim
 WATCH := $(if $(SAN),$(SANFLAGS),-fsanitize=thread)
 LDFLAGS += -no-pie
 endif
+# Left to itself clang gathers neighbouring stores into a memset, which reports no
+# access.
 SIMULATED := -x c++ -std=c++20 -DFO_SIMULATED -Isrc/sim/include -O2 -g -march=$(MARCH) \
 	-fno-pie -fno-strict-aliasing -fno-exceptions -fno-rtti -fno-threadsafe-statics \
-	-fno-tree-vectorize -fno-tree-slp-vectorize -Wno-unknown-pragmas $(WARN) $(WATCH)
+	-fno-tree-vectorize -fno-tree-slp-vectorize -fno-builtin-memset -Wno-unknown-pragmas \
+	$(WARN) $(WATCH)
 
 # The same sources for a GPU: machine code for sm_80 and sm_90, PTX for newer ones.
 ifneq ($(WITH_CUDA),)
