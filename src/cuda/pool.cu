@@ -548,7 +548,7 @@ __global__ void __launch_bounds__(POOL_THREADS) count_tokens(pool_books pool)
 {
     auto &totals = shared_memory<count_totals>();
     if (threadIdx.x == 0)
-        totals = {0, 0};
+        totals.tokens = totals.shared = 0;
     note_tokens(pool);
     __syncthreads();
     unsigned long long tokens = 0, shared = 0;
