@@ -39,11 +39,11 @@ const fo_backend FO_BACKEND = {
     .kv_write = cuda_kv_write,
     .kv_copy = cuda_kv_copy,
     /* Fill the prefill slot of the CUDA backend. */
-    .attention_prefill = nullptr,
+    .attention_prefill = cuda_attention_prefill,
     /* Fill the decode slot of the CUDA backend. */
     .attention_decode = cuda_attention_decode,
     /* Fill the contiguous slot of the CUDA backend. */
-    .attention_contiguous = nullptr,
+    .attention_contiguous = cuda_attention_contiguous,
     /* Fill the sample slot of the CUDA backend. */
     .sample = cuda_sample,
     /* Fill the pool slots of the CUDA backend. */

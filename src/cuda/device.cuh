@@ -170,6 +170,19 @@ fo_status cuda_attention_decode(fo_device *device, float *out /* (N, H, D) */,
                                 fo_workspace workspace, fo_error *error);
 size_t cuda_attention_workspace(const fo_workload *workload);
 
+fo_status cuda_attention_prefill(fo_device *device,
+                                 float *out /* (T, H, D) */,
+                                 const float *q /* (T, H, D), q_stride */,
+                                 const fo_kv *kv, const fo_block_tables *tables,
+                                 const fo_attention *attention,
+                                 fo_workspace workspace, fo_error *error);
+fo_status cuda_attention_contiguous(fo_device *device,
+                                    float *out /* (T, H, D) */,
+                                    const float *q /* (T, H, D), q_stride */,
+                                    const fo_kv *kv,
+                                    const fo_attention *attention,
+                                    fo_workspace workspace, fo_error *error);
+
 fo_status cuda_pool_open(fo_device *device, const fo_pool_shape *shape,
                          fo_pool **out, fo_error *error);
 void cuda_pool_close(fo_device *device, fo_pool **pool);
