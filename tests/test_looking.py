@@ -21,7 +21,8 @@ PHI3_MINI = {"context_length": 4096, "embedding_length": 3072,
 
 
 def string(text):
-    return struct.pack("<Q", len(text)) + text.encode()
+    data = text.encode()
+    return struct.pack("<Q", len(data)) + data
 
 
 def phi3_mini(changes={}):
@@ -100,9 +101,11 @@ class Inspect(Looking):
 
     def test_escapes_what_a_terminal_would_obey(self):
         data = (struct.pack("<4sIQQ", b"GGUF", 3, 0, 1) + string("k\x1b[2J")
-                + struct.pack("<I", 8) + string("v\x1b[2J"))
+                + struct.pack("<I", 8) + string("v\x1b[2J\u009b2J\u00e9"))
         shown = self.folio("inspect", self.file(data))
         self.assertNotIn("\x1b", shown)
+        self.assertNotIn("\u009b", shown)
+        self.assertIn("\\xC2\\x9B2J\u00e9", shown)
 
     def test_refuses_what_is_no_model_file(self):
         for data in (b"", b"hello", b"GGUF", b"GGUF" + bytes(30)):

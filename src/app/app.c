@@ -1,9 +1,11 @@
 #include "app/app.h"
 
+#include "common/memory.h"
 #include "cpu/cpu.h"
 #include "cuda/cuda.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -65,18 +67,18 @@ double app_number(const struct argp_state *state, const char *flag,
 uint64_t app_bytes(const struct argp_state *state, const char *flag,
                    const char *text)
 {
-    static const char units[] = "KMG";
+    static const char units[] = "KMGT";
     char *end;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    const char *unit = *end ? strchr(units, *end) : NULL;
-    int shift = unit ? 10 * (int)(unit - units + 1) : 0;
-    bool whole = unit ? end[1] == '\0' : *end == '\0';
-    if (end == text || !whole || errno != 0 || strchr(text, '-') ||
-        value == 0 || value > UINT64_MAX >> shift)
-        argp_error(state, "%s: '%s' is not a size such as 4096, 512M or 1G",
+    double value = strtod(text, &end);
+    const char *unit =
+        *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+    if (unit)
+        value = ldexp(value, 10 * (int)(unit - units + 1));
+    if (end == text || end[unit != NULL] != '\0' ||
+        !(value >= 1 && value <= 1e18))
+        argp_error(state, "%s: '%s' is not a size such as 4096, 512M or 1.5G",
                    flag, text);
-    return (uint64_t)value << shift;
+    return (uint64_t)value;
 }
 
 /* Choose a device by its name. */
@@ -126,4 +128,55 @@ const char *app_model(char *buffer, size_t size)
             return buffer;
     }
     return bundled;
+}
+
+/* Read all of standard input. */
+fo_status app_read_input(char **text, size_t *length, fo_error *error)
+{
+    size_t room = 0;
+    *text = NULL;
+    *length = 0;
+    while (*length == room) {
+        room = room ? 2 * room : 4096;
+        char *grown = fo_memory_resize(*text, room, 1, error);
+        if (!grown)
+            return FO_NOMEM;
+        *text = grown;
+        *length += fread(*text + *length, 1, room - *length, stdin);
+    }
+    if (ferror(stdin))
+        return fo_fail(error, FO_IO, "standard input cannot be read: %s",
+                       strerror(errno));
+    return FO_OK;
+}
+
+/* Show text within a line. */
+static bool is_control(const unsigned char *text, size_t length, size_t i)
+{
+    bool lead = text[i] == 0xc2 && i + 1 < length;
+    bool tail = i > 0 && text[i - 1] == 0xc2;
+    return text[i] < 0x20 || text[i] == 0x7f ||
+           (lead && (text[i + 1] & 0xe0) == 0x80) ||
+           (tail && (text[i] & 0xe0) == 0x80);
+}
+
+void app_show_text(const char *text, size_t length, size_t room)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    size_t i = 0;
+    putchar('"');
+    for (; i < length; i++) {
+        bool within = (bytes[i] & 0xc0) == 0x80 && i < room + 3;
+        if (i >= room && !within)
+            break;
+        if (bytes[i] == '\n')
+            printf("\\n");
+        else if (is_control(bytes, length, i))
+            printf("\\x%02X", bytes[i]);
+        else if (bytes[i] == '"' || bytes[i] == '\\')
+            printf("\\%c", bytes[i]);
+        else
+            putchar(bytes[i]);
+    }
+    printf(i < length ? "\"..." : "\"");
 }

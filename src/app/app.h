@@ -46,8 +46,18 @@ uint64_t app_seed(const struct argp_state *state, const char *flag,
 double app_number(const struct argp_state *state, const char *flag,
                   const char *text, double low, double high);
 
-/* The same for a size: bytes, or a number with K, M or G after it (2^10, 2^20,
- * 2^30). Not 0. */
+/* Declare what commands read and show. */
+/* All of standard input. `*text` is to be freed with fo_memory_free, whatever
+ * is returned. FO_IO, FO_NOMEM. */
+fo_status app_read_input(char **text, size_t *length, fo_error *error);
+
+/* Print text in quotes and on one line: about `room` bytes of it, and then
+ * "..." when there are more. Quotes, backslashes and control codes are escaped.
+ */
+void app_show_text(const char *text, size_t length, size_t room);
+
+/* The same for a size: bytes, or a number with K, M, G or T after it (2^10,
+ * 2^20, 2^30, 2^40), of which it may be a fraction. Not 0. */
 uint64_t app_bytes(const struct argp_state *state, const char *flag,
                    const char *text);
 

@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Read the flags of inspect. */
@@ -25,31 +24,11 @@ static const struct argp_option flags[] = {
     {0},
 };
 
-/* Read an amount of memory. */
-static uint64_t memory_of(const struct argp_state *state, const char *text)
-{
-    static const char letters[] = "KMGT";
-    char *end;
-    double value = strtod(text, &end);
-    double unit = 1;
-    const char *letter =
-        *end == '\0' ? NULL : strchr(letters, *end & ~('a' - 'A'));
-    if (letter != NULL) {
-        unit = (double)(1ULL << 10 * (letter - letters + 1));
-        end++;
-    }
-    if (end == text || *end != '\0' || !(value * unit >= 1) ||
-        value * unit > 1e18)
-        argp_error(state, "--memory: '%s' is not an amount such as 512M or 1G",
-                   text);
-    return (uint64_t)(value * unit);
-}
-
 static error_t read_flag(int key, char *text, struct argp_state *state)
 {
     options *o = state->input;
     if (key == 'm')
-        o->memory = memory_of(state, text);
+        o->memory = app_bytes(state, "--memory", text);
     else if (key == 'b')
         o->block_size =
             (int)app_integer(state, "--block-size", text, 1, 1 << 20);
@@ -100,26 +79,8 @@ static const char *memory_name(uint64_t bytes, written out)
     return out;
 }
 
-/* Write text within a line. */
-/* Quoted, at most `room` characters, line breaks and the like escaped. */
-static void show_text(const char *text, size_t length, int room)
-{
-    putchar('"');
-    size_t i = 0;
-    for (; i < length && room > 0; i++, room--) {
-        unsigned char c = (unsigned char)text[i];
-        if (c == '\n')
-            printf("\\n");
-        else if (c < 0x20 || c == 0x7f)
-            printf("\\x%02X", c);
-        else
-            putchar(c);
-    }
-    printf(i < length ? "\"..." : "\"");
-}
-
 /* Show one value of the metadata. */
-enum { ELEMENTS_SHOWN = 6, CHARACTERS_SHOWN = 60 };
+enum { ELEMENTS_SHOWN = 6, BYTES_SHOWN = 60 };
 
 static void show_value(const fo_gguf_entry *entry)
 {
@@ -134,8 +95,8 @@ static void show_value(const fo_gguf_entry *entry)
             putchar(' ');
         if (value.type == FO_GGUF_STRING) {
             fo_gguf_string text = fo_gguf_array_take(&value);
-            show_text(text.data, text.length,
-                      entry->is_array ? 12 : CHARACTERS_SHOWN);
+            app_show_text(text.data, text.length,
+                          entry->is_array ? 12 : BYTES_SHOWN);
         } else if (value.type == FO_GGUF_BOOL) {
             printf("%s",
                    fo_gguf_array_number(&value, i) != 0 ? "true" : "false");
@@ -306,7 +267,7 @@ static fo_status show_safetensors(const options *o, fo_error *error)
     fo_metadata entry;
     for (int i = 0; fo_safetensors_metadata_at(file, i, &entry); i++) {
         printf("  %-20s  ", entry.key);
-        show_text(entry.value, strlen(entry.value), CHARACTERS_SHOWN);
+        app_show_text(entry.value, strlen(entry.value), BYTES_SHOWN);
         putchar('\n');
     }
     int width = 4;

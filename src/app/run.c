@@ -149,26 +149,6 @@ typedef struct prompt {
     size_t count;
 } prompt;
 
-/* All of standard input. */
-static fo_status read_input(prompt *p, fo_error *error)
-{
-    size_t size = 0, got = 1;
-    while (got > 0) {
-        if (p->length == size) {
-            size = size ? 2 * size : 4096;
-            char *text = fo_memory_resize(p->text, size, 1, error);
-            if (!text)
-                return FO_NOMEM;
-            p->text = text;
-        }
-        got = fread(p->text + p->length, 1, size - p->length, stdin);
-        p->length += got;
-    }
-    if (ferror(stdin))
-        return fo_fail(error, FO_IO, "standard input cannot be read");
-    return FO_OK;
-}
-
 static fo_status copy_argument(const char *text, prompt *p, fo_error *error)
 {
     p->length = strlen(text);
@@ -203,7 +183,7 @@ static fo_status prepare(const arguments *a, const fo_session *session,
                          prompt *p, fo_error *error)
 {
     fo_status status = strcmp(a->prompt, "-") == 0
-                           ? read_input(p, error)
+                           ? app_read_input(&p->text, &p->length, error)
                            : copy_argument(a->prompt, p, error);
     if (status == FO_OK && a->chat)
         status = ask(session, p, error);

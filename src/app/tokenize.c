@@ -3,7 +3,6 @@
 #include "common/memory.h"
 #include "model/tokenizer.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -46,45 +45,7 @@ static const struct argp parser = {
            "TEXT, or with -, read standard input.",
 };
 
-/* Read all of standard input. */
-static fo_status read_input(char **out, size_t *size, fo_error *error)
-{
-    size_t room = 0;
-    *size = 0;
-    do {
-        if (*size == room) {
-            room = room == 0 ? 4096 : 2 * room;
-            char *grown = fo_memory_resize(*out, room, 1, error);
-            if (grown == NULL)
-                return FO_NOMEM;
-            *out = grown;
-        }
-        *size += fread(*out + *size, 1, room - *size, stdin);
-    } while (!feof(stdin) && !ferror(stdin));
-    if (ferror(stdin))
-        return fo_fail(error, FO_IO, "cannot read standard input: %s",
-                       strerror(errno));
-    return FO_OK;
-}
-
 /* Show ids and pieces. */
-static void show_piece(fo_gguf_string piece)
-{
-    putchar('"');
-    for (size_t i = 0; i < piece.length; i++) {
-        unsigned char c = (unsigned char)piece.data[i];
-        if (c == '\n')
-            printf("\\n");
-        else if (c < 0x20 || c == 0x7f)
-            printf("\\x%02X", c);
-        else if (c == '"' || c == '\\')
-            printf("\\%c", c);
-        else
-            putchar(c);
-    }
-    printf("\"\n");
-}
-
 static void show(const options *o, const fo_tokenizer *tokenizer,
                  const int32_t *ids, size_t count)
 {
@@ -95,8 +56,10 @@ static void show(const options *o, const fo_tokenizer *tokenizer,
             printf("%s%" PRId32, i > 0 ? " " : "", ids[i]);
             continue;
         }
+        fo_gguf_string piece = fo_tokenizer_piece(tokenizer, ids[i]);
         printf("%6" PRId32 "  ", ids[i]);
-        show_piece(fo_tokenizer_piece(tokenizer, ids[i]));
+        app_show_text(piece.data, piece.length, piece.length);
+        putchar('\n');
     }
     if (o->ids_alone)
         putchar('\n');
@@ -136,7 +99,7 @@ int app_tokenize(int argc, char **argv)
     const char *text = o.text;
     fo_status status = FO_OK;
     if (text == NULL || strcmp(text, "-") == 0) {
-        status = read_input(&input, &size, &error);
+        status = app_read_input(&input, &size, &error);
         text = input;
     }
     if (status == FO_OK)
