@@ -17,7 +17,7 @@ int main(void)
 #include <stdlib.h>
 #include <time.h>
 
-enum { BLOCKS = 4, TURNS = 500, ROUNDS = 15 };
+enum { BLOCKS = 4, TURNS = 500, ROUNDS = 40, ENOUGH = 200000000 /* ns */ };
 
 static const char *const names[BENCH_KERNELS] = {
     "shuffle",
@@ -45,8 +45,8 @@ static double measure(bench_kernel kernel, int threads, bool checks,
     sim_settings_set((sim_settings){.checks = checks, .strict = true});
     int turns = kernel == BENCH_NOTHING ? 1 : TURNS;
     int blocks = kernel == BENCH_NOTHING ? BLOCKS * 100 : BLOCKS;
-    double best = 0;
-    for (int i = 0; i < ROUNDS; i++) {
+    double best = 0, begin = now();
+    for (int i = 0; i < ROUNDS && (i == 0 || now() < begin + ENOUGH); i++) {
         double start = now();
         bench_run(kernel, blocks, threads, turns, data);
         double each = (now() - start) / blocks / threads / turns;

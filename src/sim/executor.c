@@ -105,7 +105,7 @@ void sim_trap(const char *file, int line)
 
 /* Let a lane give way of its own accord. */
 /* Turns that the lanes may give each other while nobody gets anywhere. */
-enum { MOST_IDLE = 1 << 20, TURNS = 32 };
+enum { MOST_IDLE = 1 << 16, TURNS = 32 };
 
 static void insist_on_progress(sim_lane *self, const void *return_address)
 {
