@@ -57,7 +57,7 @@ __device__ inline key_span keys_in_sight(const attention_call &call,
     return {max(first, 0), position + tokens};
 }
 
-/* Walk over the block table. */
+/* Divide a position by the block size. */
 /* key / B, without a division: the product is short by one at most. */
 __device__ inline int block_index(const attention_call &call, int key)
 {
@@ -65,15 +65,28 @@ __device__ inline int block_index(const attention_call &call, int key)
     return (int)(i + ((i + 1) * (uint32_t)call.B <= (uint32_t)key));
 }
 
-/* The block that holds keys i B to (i + 1) B of sequence n; -1: not in the
+/* Walk over the block table. */
+/* The entries of sequence n; null where its one block is n. */
+__device__ inline const int32_t *block_entries(const attention_call &call,
+                                               int n)
+{
+    return call.table ? call.table + (int64_t)call.row[n] * call.max_blocks
+                      : nullptr;
+}
+
+/* The block that holds keys i B to (i + 1) B of sequence n, -1: not in the
  * table. */
+__device__ inline int32_t block_at(const attention_call &call,
+                                   const int32_t *entries, int n, int i)
+{
+    if (!entries)
+        return i == 0 ? n : -1;
+    return i < call.max_blocks ? entries[i] : -1;
+}
+
 __device__ inline int32_t block_of(const attention_call &call, int n, int i)
 {
-    if (!call.table)
-        return i == 0 ? n : -1;
-    if (i >= call.max_blocks)
-        return -1;
-    return call.table[(int64_t)call.row[n] * call.max_blocks + i];
+    return block_at(call, block_entries(call, n), n, i);
 }
 
 /* A key in sight must have a block; a table that denies it ends the launch. */
@@ -158,7 +171,8 @@ template <class T, int D, int TILE, int STRIDE, int THREADS> struct tile_copy {
     static constexpr int chunks = D / width;          /* copies a row   */
     static constexpr int pieces = (TILE * chunks + THREADS - 1) / THREADS;
 
-    int32_t block[pieces]; /* of this thread's copies in the next tile */
+    const int32_t *entries; /* of the sequence                          */
+    int32_t block[pieces];  /* of this thread's copies in the next tile */
 
     /* Look up the blocks of a tile. */
     __device__ void look_up(const attention_call &call, int n, int from,
@@ -168,7 +182,7 @@ template <class T, int D, int TILE, int STRIDE, int THREADS> struct tile_copy {
         for (int i = 0; i < pieces; i++) {
             int key = from + ((int)threadIdx.x + i * THREADS) / chunks;
             block[i] = key < last && in_tile(i)
-                           ? block_of(call, n, block_index(call, key))
+                           ? block_at(call, entries, n, block_index(call, key))
                            : 0;
         }
     }

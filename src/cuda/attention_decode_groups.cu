@@ -95,6 +95,7 @@ run_pipeline(share_softmax<T, D> (&state)[GROUP],
     constexpr int TILE = tile_keys<T, D>;
     tile_copy<T, D, TILE, D, THREADS> copy;
     int tiles = (keys.last - keys.first + TILE - 1) / TILE;
+    copy.entries = block_entries(call, b.n);
     copy.look_up(call, b.n, keys.first, keys.last);
     /* Fill the pipeline. */
     for (int i = 0; i < STAGES - 1; i++) {

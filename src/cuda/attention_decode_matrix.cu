@@ -88,6 +88,7 @@ __device__ void run_tiles(matrix_state<D> &state, matrix_shared<T, D> &shared,
     tile_copy<T, D, size::tile, D + 8, size::threads> copy;
     query_fragments<T, D> fragments;
     int mine = warp() * 16;
+    copy.entries = block_entries(call, n);
     copy.look_up(call, n, keys.first, keys.last);
     copy.request(call, head, keys.first, keys.last, shared.stage[0].k[0],
                  shared.stage[0].v[0]);

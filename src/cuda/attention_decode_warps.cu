@@ -22,8 +22,8 @@ template <int D> struct warps_shared {
 template <class T, int D, int KEYS>
 __device__ void load_step(share_words<T, D> (&k)[KEYS],
                           share_words<T, D> (&v)[KEYS], bool (&seen)[KEYS],
-                          const attention_call &call, int n, int head,
-                          int first, int last)
+                          const attention_call &call, const int32_t *entries,
+                          int n, int head, int first, int last)
 {
     using share = row_share<T, D>;
     int64_t row[KEYS];
@@ -33,7 +33,7 @@ __device__ void load_step(share_words<T, D> (&k)[KEYS],
         seen[u] = key < last;
         key = min(key, last - 1);
         int index = block_index(call, key);
-        int32_t block = block_of(call, n, index);
+        int32_t block = block_at(call, entries, n, index);
         require_block(call, block);
         row[u] = key_row(call, block, head, key, index);
     }
@@ -62,11 +62,13 @@ __device__ void attend_by_warps(const attention_call &call,
     share_softmax<T, D> state[1];
     load_query<T, D>(q[0], call, n, h, true);
     softmax_begin(state[0]);
+    const int32_t *entries = block_entries(call, n);
     for (int from = span.keys.first + warp() * step; from < span.keys.last;
          from += WARPS * step) {
         share_words<T, D> k[KEYS], v[KEYS];
         bool seen[KEYS];
-        load_step<T, D>(k, v, seen, call, n, head, from, span.keys.last);
+        load_step<T, D>(k, v, seen, call, entries, n, head, from,
+                        span.keys.last);
         fold_keys<T, D>(state, q, k, v, seen);
     }
     merge_teams<T, D>(state);
