@@ -283,6 +283,31 @@ __global__ void forgotten_reader(float *out, float *state, int wrong)
         state[wrong ? 0 : 1] = 2; /* PLANTED forgotten_reader, other */
 }
 
+/* Transpose a tile in three ways. */
+enum { TILE = 32 };
+
+template <int COLUMNS> struct tile {
+    float x[TILE][COLUMNS];
+};
+
+__global__ void transpose_directly(float *out, const float *in)
+{
+    int x = (int)threadIdx.x % TILE, y = (int)threadIdx.x / TILE;
+    float value = in[y * TILE + x]; /* PLANTED directly, read */
+    out[x * TILE + y] = value;      /* PLANTED directly, write */
+}
+
+template <int COLUMNS>
+__global__ void transpose_shared(float *out, const float *in)
+{
+    auto &shared = shared_memory<tile<COLUMNS>>();
+    int x = (int)threadIdx.x % TILE, y = (int)threadIdx.x / TILE;
+    shared.x[y][x] = in[y * TILE + x]; /* PLANTED shared, store */
+    __syncthreads();
+    float value = shared.x[x][y]; /* PLANTED shared, load */
+    out[y * TILE + x] = value;    /* PLANTED shared, write */
+}
+
 /* Launch the planted kernels. */
 /* Prepare memory for the planted kernels. */
 struct memory {
@@ -397,5 +422,33 @@ void planted_leak(void)
 {
     void *lost;
     cudaMalloc(&lost, 400);
+}
+
+/* Transpose. */
+bool planted_transpose(int way)
+{
+    static float there[TILE * TILE], back[TILE * TILE];
+    float *in, *out;
+    bool right = true;
+    for (int i = 0; i < TILE * TILE; i++)
+        there[i] = (float)i;
+    cudaMalloc((void **)&in, sizeof there);
+    cudaMalloc((void **)&out, sizeof there);
+    cudaMemcpyAsync(in, there, sizeof there, cudaMemcpyHostToDevice, 0);
+    if (way == 1)
+        FO_LAUNCH(transpose_directly, 1, TILE * TILE, 0, 0, out, in);
+    else if (way == 2)
+        FO_LAUNCH(transpose_shared<TILE>, 1, TILE * TILE, sizeof(tile<TILE>), 0,
+                  out, in);
+    else
+        FO_LAUNCH(transpose_shared<TILE + 1>, 1, TILE * TILE,
+                  sizeof(tile<TILE + 1>), 0, out, in);
+    cudaMemcpyAsync(back, out, sizeof back, cudaMemcpyDeviceToHost, 0);
+    cudaDeviceSynchronize();
+    for (int i = 0; i < TILE * TILE; i++)
+        right = right && back[i] == there[i % TILE * TILE + i / TILE];
+    cudaFree(in);
+    cudaFree(out);
+    return right;
 }
 }

@@ -24,6 +24,9 @@ extern const int planted_kernel_count;
 /* Allocate device memory and never give it back. */
 void planted_leak(void);
 
+/* Transpose a tile in way 1, 2 or 3; is the answer right? */
+bool planted_transpose(int way);
+
 #ifdef __cplusplus
 }
 #endif

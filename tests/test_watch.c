@@ -35,6 +35,8 @@ int main(void)
 #include "planted_kernels.h"
 #include "sim/arena.h"
 #include "sim/simt.h"
+#include "sim/site.h"
+#include "sim/traffic.h"
 
 #include <stdlib.h>
 
@@ -259,6 +261,64 @@ static void reports_are_told_once(void **state)
     sim_reports_clear();
 }
 
+/* Count the traffic of the transposes. */
+typedef struct expected {
+    const char *mark;
+    uint64_t needed, moved;
+} expected;
+
+static void insist(int way, const expected *lines, int count)
+{
+    sim_settings settings = sim_settings_get();
+    settings.traffic = true;
+    sim_settings_set(settings);
+    sim_traffic_clear();
+    sim_reports_clear();
+    assert_true(planted_transpose(way));
+    assert_int_equal(sim_report_count(), 0);
+    settings.traffic = false;
+    sim_settings_set(settings);
+    assert_int_equal(sim_traffic_kernel_count(), 1);
+    assert_int_equal(sim_traffic_kernel_get(0)->unique[0], 4096);
+    assert_int_equal(sim_traffic_kernel_get(0)->unique[1], 4096);
+    int found = 0;
+    for (int i = 0; i < sim_traffic_line_count(); i++) {
+        const sim_traffic_line *l = sim_traffic_line_get(i);
+        int line = sim_site_find(l->site).line;
+        for (int k = 0; k < count; k++) {
+            if (line != planted_line(lines[k].mark, ""))
+                continue;
+            bool memory = l->shared == (strstr(lines[k].mark, "load") != NULL);
+            if (!memory)
+                continue;
+            assert_int_equal(l->requests, 32);
+            assert_int_equal(l->needed, lines[k].needed);
+            assert_int_equal(l->moved, lines[k].moved);
+            found++;
+        }
+    }
+    assert_int_equal(found, count);
+}
+
+static void right_answers_show_wrong_traffic(void **state)
+{
+    (void)state;
+    const expected directly[] = {{"directly, read", 4096, 4096},
+                                 {"directly, write", 4096, 8 * 4096}};
+    const expected conflicts[] = {{"shared, store", 4096, 4096},
+                                  {"shared, load", 32, 32 * 32},
+                                  {"shared, write", 4096, 4096}};
+    const expected padded[] = {{"shared, store", 4096, 4096},
+                               {"shared, load", 32, 32},
+                               {"shared, write", 4096, 4096}};
+    for (uint64_t seed = 0; seed < 5; seed++) {
+        schedule(seed);
+        insist(1, directly, 2);
+        insist(2, conflicts, 3);
+        insist(3, padded, 3);
+    }
+}
+
 /* Run the tests of the checkers. */
 int main(void)
 {
@@ -270,6 +330,7 @@ int main(void)
         cmocka_unit_test(a_call_of_the_host_is_checked),
         cmocka_unit_test(a_leak_is_found),
         cmocka_unit_test(reports_are_told_once),
+        cmocka_unit_test(right_answers_show_wrong_traffic),
     };
     if (!getenv("VERBOSE"))
         sim_report_stream(NULL);
