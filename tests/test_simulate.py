@@ -64,9 +64,9 @@ class Simulate(unittest.TestCase):
     def test_traffic_names_kernel_lines(self):
         for kernel in counted("attention_decode_v7")["kernels"]:
             for line in kernel["lines"]:
-                path = pathlib.Path(ROOT, line["file"])
-                self.assertEqual(path.parent, pathlib.Path(ROOT, "src/cuda"))
-                self.assertNotIn(path.name, ("kernel.cuh", "instructions.cuh"))
+                *_, src, cuda, name = pathlib.Path(line["file"]).parts
+                self.assertEqual((src, cuda), ("src", "cuda"))
+                self.assertNotIn(name, ("kernel.cuh", "instructions.cuh"))
                 self.assertGreater(line["moved"], 0)
 
     def test_words_say_the_same_as_json(self):
@@ -103,7 +103,7 @@ class Simulate(unittest.TestCase):
                 self.assertEqual(run(*words).returncode, code)
 
     def test_a_small_device_runs_out(self):
-        done = run("attention_decode", "--memory", "2", "--length", "512")
+        done = run("attention_decode", "--memory", "1", "--length", "256")
         self.assertEqual(done.returncode, 1)
         self.assertIn("memory", done.stdout + done.stderr)
 

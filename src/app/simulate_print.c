@@ -125,7 +125,8 @@ void simulate_print(const simulate_options *o, const simulate_result *r)
     printf("%s on a simulated GPU, schedule %llu\n", o->kernel,
            (unsigned long long)o->settings.seed);
     if (r->status != FO_OK)
-        printf("  the op failed: %s\n", r->why.message);
+        printf("  the op failed: %s: %s\n", fo_status_name(r->status),
+               r->why.message);
     else
         printf("  answers: %s, at most %.2g from the processor's\n",
                r->same_bits ? "as they should be" : "WRONG", r->error);
