@@ -182,16 +182,20 @@ static void take_in(laid_out *l, float *out)
 }
 
 /* Run a case over one block a sequence. */
+static char *poisoned(size_t bytes)
+{
+    char *data = fo_memory_alloc(bytes, 1, NULL);
+    poison(data, bytes);
+    return data;
+}
+
 void attention_case_contiguous(const attention_case *c, float *out)
 {
     const attention_spec *s = &c->spec;
     fo_kv kv = {NULL, NULL, s->dtype, s->N, s->K, c->L + 3, s->D};
     size_t bytes =
         fo_dtype_bytes(s->dtype, (int64_t)kv.num_blocks * kv.K * kv.B * kv.D);
-    char *k = fo_memory_alloc(bytes, 1, NULL);
-    char *v = fo_memory_alloc(bytes, 1, NULL);
-    poison(k, bytes);
-    poison(v, bytes);
+    char *k = poisoned(bytes), *v = poisoned(bytes);
     for (int n = 0; n < s->N; n++)
         for (int j = 0; j < c->length[n]; j++) {
             put_row(c, &kv, k, c->k, n, j, n);
@@ -306,10 +310,7 @@ void attention_case_paged(const attention_case *c, uint64_t order, bool prefill,
     fo_kv kv = {NULL, NULL, s->dtype, p.num_blocks, s->K, s->B, s->D};
     size_t bytes =
         fo_dtype_bytes(s->dtype, (int64_t)kv.num_blocks * kv.K * kv.B * kv.D);
-    char *k = fo_memory_alloc(bytes, 1, NULL);
-    char *v = fo_memory_alloc(bytes, 1, NULL);
-    poison(k, bytes);
-    poison(v, bytes);
+    char *k = poisoned(bytes), *v = poisoned(bytes);
     for (int n = 0; n < s->N; n++)
         put_sequence(c, &kv, k, v, &p, n);
     laid_out l = lay_out(c, k, v, bytes);
