@@ -144,6 +144,19 @@ bool simt_order(int *out, int blocks, int threads)
     return RUN(blocks, threads, 0, order, out);
 }
 
+/* Forget a barrier. */
+__global__ static void neighbours(int *out /* (threads) */)
+{
+    int *cells = &shared<int>(), me = (int)threadIdx.x;
+    cells[me] = me;
+    out[me] = me > 0 ? cells[me - 1] : -1; /* no barrier, and it shows */
+}
+
+bool simt_neighbours(int *out, int threads)
+{
+    return RUN(1, threads, threads * sizeof(int), neighbours, out);
+}
+
 /* Multiply matrices as tensor cores do. */
 struct product_shared {
     uint16_t a[16][16], b[16][8];
@@ -293,6 +306,32 @@ bool simt_indices(uint32_t *out, const uint32_t g[3], const uint32_t b[3])
 {
     dim3 grid(g[0], g[1], g[2]), block(b[0], b[1], b[2]);
     return RUN(grid, block, 0, indices, out);
+}
+
+/* Compute what C spells otherwise. */
+__global__ static void arithmetic(uint32_t *out /* (n, n, 12) */,
+                                  const uint32_t *in /* (n) */, int n)
+{
+    int me = (int)threadIdx.x;
+    uint32_t a = in[me / n], b = in[me % n], *row = out + me * 12;
+    uint64_t wide = (uint64_t)a << 32 | b;
+    row[0] = (uint32_t)__popc(a);
+    row[1] = (uint32_t)__popcll(wide);
+    row[2] = (uint32_t)__ffs((int)a);
+    row[3] = (uint32_t)__ffsll((long long)wide);
+    row[4] = (uint32_t)__clz((int)a);
+    row[5] = (uint32_t)__clzll((long long)wide);
+    row[6] = __umulhi(a, b);
+    row[7] = (uint32_t)__mulhi((int)a, (int)b);
+    row[8] = (uint32_t)(__umul64hi(wide, wide) >> 32);
+    row[9] = __byte_perm(a, b, 0x6250);
+    row[10] = __float_as_uint(__uint_as_float(a));
+    row[11] = (uint32_t)max(min((int)a, (int)b), -5);
+}
+
+bool simt_arithmetic(uint32_t *out, const uint32_t *in, int n)
+{
+    return RUN(1, n * n, 0, arithmetic, out, in, n);
 }
 
 /* Break the rules of barriers. */

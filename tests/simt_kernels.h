@@ -55,6 +55,12 @@ bool simt_poison(uint32_t *out /* (words) */, int words);
 bool simt_widen(float *out /* (2, 65536): f16, bf16 */);
 bool simt_narrow(uint16_t *out /* (2, n) */, const float *in /* (n) */, int n);
 
+/* What C spells otherwise, of every pair of the numbers. */
+bool simt_arithmetic(uint32_t *out /* (n, n, 12) */, const uint32_t *in, int n);
+
+/* Each thread reads what its neighbour has written, without a barrier. */
+bool simt_neighbours(int *out /* (threads) */, int threads);
+
 /* The indices of every thread. */
 bool simt_indices(uint32_t *out /* (threads, 6) */, const uint32_t grid[3],
                   const uint32_t block[3]);

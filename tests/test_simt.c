@@ -85,6 +85,45 @@ static void every_thread_knows_its_place(void **state)
     expect_no_report();
 }
 
+/* Compute as C does. */
+static void arithmetic_is_that_of_a_gpu(void **state)
+{
+    (void)state;
+    const uint32_t in[] = {0, 1, 0x80000000u, 0xffffffffu, 0x12345678u, 96};
+    enum { N = sizeof in / sizeof *in };
+    uint32_t *out = take(N * N * 12 * sizeof *out), *row = out;
+    assert_true(simt_arithmetic(out, take_copy(in, sizeof in), N));
+    for (int i = 0; i < N * N; i++, row += 12) {
+        uint32_t a = in[i / N], b = in[i % N], ones[2] = {0};
+        uint32_t first[2] = {0}, leading[2] = {32, 64};
+        uint64_t wide = (uint64_t)a << 32 | b, words[2] = {a, wide};
+        for (uint32_t w = 0; w < 2; w++)
+            for (uint32_t bit = 0; bit < 32 + 32 * w; bit++)
+                if (words[w] >> bit & 1) {
+                    ones[w]++;
+                    first[w] = first[w] ? first[w] : bit + 1;
+                    leading[w] = 31 + 32 * w - bit;
+                }
+        int least = (int)a < (int)b ? (int)a : (int)b;
+        const uint32_t want[12] = {
+            ones[0],
+            ones[1],
+            first[0],
+            first[1],
+            leading[0],
+            leading[1],
+            (uint32_t)((uint64_t)a * b >> 32),
+            (uint32_t)((int64_t)(int)a * (int)b >> 32),
+            (uint32_t)((unsigned __int128)wide * wide >> 96),
+            (a & 255) | (b >> 8 & 255) << 8 | (a >> 16 & 255) << 16 |
+                (b >> 16 & 255) << 24,
+            a,
+            (uint32_t)(least > -5 ? least : -5)};
+        assert_memory_equal(row, want, sizeof want);
+    }
+    expect_no_report();
+}
+
 /* Shuffle as the manual says. */
 /* What lane `l` gets, by walking through its segment. */
 static uint32_t shuffled(int kind, int l, int i, int width)
@@ -238,6 +277,25 @@ static void a_seed_repeats_its_schedule(void **state)
             assert_memory_not_equal(orders[seed], orders[other], sizeof again);
     }
     expect_no_report();
+}
+
+/* See in another order what the first one hid. */
+static int wrong_neighbours(uint64_t seed)
+{
+    int *out = take(64 * sizeof *out), wrong = 0;
+    sim_settings_set((sim_settings){seed, false, true, false});
+    assert_true(simt_neighbours(out, 64));
+    for (int i = 0; i < 64; i++)
+        wrong += out[i] != i - 1;
+    return wrong;
+}
+
+static void another_order_shows_a_missing_barrier(void **state)
+{
+    (void)state;
+    assert_int_equal(wrong_neighbours(0), 0);
+    for (uint64_t seed = 1; seed < 9; seed++)
+        assert_in_range(wrong_neighbours(seed), 1, 64);
 }
 
 /* Load matrices as the manual says. */
@@ -563,12 +621,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(every_thread_knows_its_place),
+        TEST(arithmetic_is_that_of_a_gpu),
         TEST(shuffles_move_values),
         TEST(votes_count_the_lanes_of_a_mask),
         TEST(barriers_keep_rounds_apart),
         TEST(atomics_lose_nothing),
         TEST(a_lock_lets_one_thread_in),
         TEST(a_seed_repeats_its_schedule),
+        TEST(another_order_shows_a_missing_barrier),
         TEST(matrices_are_dealt_to_lanes),
         TEST(products_equal_plain_loops),
         TEST(copies_land_when_they_are_waited_for),

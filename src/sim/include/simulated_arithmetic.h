@@ -65,6 +65,17 @@ SIM_INLINE float __uint_as_float(unsigned bits)
     return sim::bits_as<float>(bits);
 }
 
+SIM_INLINE int __float_as_int(float value)
+{
+    return sim::bits_as<int>(value);
+}
+
+SIM_INLINE unsigned __float_as_uint(float value)
+{
+    return sim::bits_as<unsigned>(value);
+}
+
+/* Pick bytes. */
 /* Four bytes out of eight: nibble i of the selector names the i-th. */
 SIM_INLINE unsigned __byte_perm(unsigned low, unsigned high, unsigned selector)
 {
@@ -74,16 +85,6 @@ SIM_INLINE unsigned __byte_perm(unsigned low, unsigned high, unsigned selector)
         chosen |= (unsigned)(bytes >> 8 * (selector >> 4 * i & 7) & 255)
                   << 8 * i;
     return chosen;
-}
-
-SIM_INLINE int __float_as_int(float value)
-{
-    return sim::bits_as<int>(value);
-}
-
-SIM_INLINE unsigned __float_as_uint(float value)
-{
-    return sim::bits_as<unsigned>(value);
 }
 
 /* Add what the mathematics library lacks. */
