@@ -18,30 +18,22 @@ static fo_status check(const fo_kv *kv, fo_error *error)
     return FO_OK;
 }
 
-/* Round a run of values to storage. */
-/* Sixteen bytes of storage: 4 floats or 8 halves. */
-template <class T> struct packed {
-    static constexpr int count = 16 / sizeof(T);
+/* Round four values to storage. */
+static __device__ inline void store_four(float *to, const float (&x)[4])
+{
+    store_floats(to, x);
+}
 
-    static __device__ void store(T *to, const float *from)
-    {
-        alignas(16) T values[count];
-        for (int i = 0; i < count; i += 4) {
-            float x[4];
-            load_floats(x, from + i);
-            for (int j = 0; j < 4; j++)
-                values[i + j] = from_float<T>(x[j]);
-        }
-        store_16(to, bits_of(values));
-    }
-
-    static __device__ uint4 bits_of(const T (&values)[count])
-    {
-        uint4 bits;
-        memcpy(&bits, values, sizeof bits);
-        return bits;
-    }
-};
+/* Halves of either type, stored as the eight bytes that they are. */
+template <class T>
+static __device__ inline void store_four(T *to, const float (&x)[4])
+{
+    T values[4] = {from_float<T>(x[0]), from_float<T>(x[1]),
+                   from_float<T>(x[2]), from_float<T>(x[3])};
+    uint64_t bits;
+    memcpy(&bits, values, sizeof bits);
+    *reinterpret_cast<uint64_t *>(to) = bits;
+}
 
 /* Write each token's row to its slot. */
 /* A block is one token: blockIdx.y 0 writes its key, 1 its value. A slot of -1
@@ -59,14 +51,17 @@ static __global__ void write_rows(T *k_pool, T *v_pool,
     const float *row = (blockIdx.y ? v : k) + (int64_t)blockIdx.x * stride;
     T *pool = blockIdx.y ? v_pool : k_pool;
     int64_t block = slot / B, within = slot % B;
-    int step = wide ? packed<T>::count : 1;
+    int step = wide ? 4 : 1;
     for (int i = (int)threadIdx.x * step; i < K * D; i += THREADS * step) {
         int h = i / D, d = i % D;
         T *to = pool + ((block * K + h) * B + within) * D + d;
-        if (wide)
-            packed<T>::store(to, row + i);
-        else
+        if (wide) {
+            float x[4];
+            load_floats(x, row + i);
+            store_four(to, x);
+        } else {
             *to = from_float<T>(row[i]);
+        }
     }
 }
 
@@ -77,8 +72,7 @@ static fo_status write_by(fo_device *device, const fo_kv *kv, const float *k,
                           int tokens, fo_error *error)
 {
     bool wide = aligned_16(k) && aligned_16(v) && aligned_16(kv->k) &&
-                aligned_16(kv->v) && stride % 4 == 0 &&
-                kv->D % packed<T>::count == 0;
+                aligned_16(kv->v) && stride % 4 == 0 && kv->D % 4 == 0;
     FO_LAUNCH((write_rows<T>), dim3((unsigned)tokens, 2), THREADS, 0,
               of(device)->stream, static_cast<T *>(kv->k),
               static_cast<T *>(kv->v), k, v, stride, slots,
