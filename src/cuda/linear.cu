@@ -134,15 +134,17 @@ __global__ void __launch_bounds__(STREAM_THREADS, 2)
                                 shared.panels[step % shape::SPANS]);
     }
     /* Add up the lanes and store the outputs. */
+    float own = 0;
 #pragma unroll
     for (int t = 0; t < TOKENS; t++)
 #pragma unroll
         for (int i = 0; i < shape::ROWS; i++) {
             float total = warp_sum(sum[t][i]);
-            if (lane() == t * shape::ROWS + i && token + t < p.T &&
-                row + i < p.R)
-                p.out[(int64_t)(token + t) * p.R + row + i] = total;
+            own = lane() == t * shape::ROWS + i ? total : own;
         }
+    int t = token + lane() / shape::ROWS, r = row + lane() % shape::ROWS;
+    if (lane() < TOKENS * shape::ROWS && t < p.T && r < p.R)
+        p.out[(int64_t)t * p.R + r] = own;
 }
 
 /* Launch the kernel for a type and a number of tokens. */
@@ -213,7 +215,9 @@ fo_status cuda_linear(fo_device *device, float *out, const float *x,
         out, x, (const char *)weight->data, weight->dtype, row_bytes, T, R, C};
     if (T <= LINEAR_STREAMED)
         return linear_by_streaming(of(device), p, error);
-    return linear_by_blas(of(device), p, workspace, error);
+    fo_status status = linear_by_blas(of(device), p, workspace, error);
+    return status == FO_UNSUPPORTED ? linear_by_streaming(of(device), p, error)
+                                    : status;
 }
 
 size_t cuda_linear_workspace(const fo_workload *workload)

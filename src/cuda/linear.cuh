@@ -25,7 +25,8 @@ fo_status linear_by_streaming(cuda_device *cuda, const linear_product &p,
                               fo_error *error);
 
 /* Multiply by cuBLASLt. FO_ARG: a workspace of fewer bytes than the product
- * needs; linear_blas_bytes are enough for all products of a workload. */
+ * needs; linear_blas_bytes are enough for all products of a workload.
+ * FO_UNSUPPORTED: cuBLASLt has no kernel for the shape. */
 fo_status linear_by_blas(cuda_device *cuda, const linear_product &p,
                          fo_workspace workspace, fo_error *error);
 size_t linear_blas_bytes(const fo_workload *workload);

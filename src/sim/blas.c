@@ -159,6 +159,12 @@ static void fingerprint(const product *p, uint64_t prints[PRINTS])
                 (uint64_t)p->how.b;
 }
 
+/* Whether the 16-bit numbers of each column begin at a whole word. */
+static bool in_pairs(const product *p)
+{
+    return p->a.type == CUDA_R_32F || (p->a.ld % 2 == 0 && p->b.ld % 2 == 0);
+}
+
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
     cublasLtHandle_t handle, cublasLtMatmulDesc_t description,
     cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
@@ -171,7 +177,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
         return CUBLAS_STATUS_NOT_INITIALIZED;
     product p = {.how = *description, .a = *a, .b = *b, .d = *d};
     cublasStatus_t status = judge(&p, c);
-    if (status != CUBLAS_STATUS_SUCCESS || wanted < 1)
+    if (status != CUBLAS_STATUS_SUCCESS || wanted < 1 || !in_pairs(&p))
         return status;
     *results = (cublasLtMatmulHeuristicResult_t){
         .workspaceSize = preference->workspace_bytes, .wavesCount = 1};
