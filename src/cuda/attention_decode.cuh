@@ -177,16 +177,30 @@ __device__ inline float unpack<__nv_bfloat16>(const uint32_t *words, int i)
 }
 
 /* Load a lane's share of a query. */
-/* Times the scale; zeros where there is no such head. */
+/* Times the scale; zeros where there is no such head. Sixteen bytes at a time
+ * where rows of queries begin on multiples of 16. */
 template <class T, int D>
 __device__ inline void load_query(share_values<T, D> &q,
                                   const attention_call &call, int n, int h,
                                   bool present)
 {
+    using share = row_share<T, D>;
+    constexpr int step = share::width % 4 == 0 ? 4 : 1;
     const float *row = call.q + (int64_t)n * call.q_stride + (int64_t)h * D;
+    bool wide = step == 4 && (uintptr_t)row % 16 == 0;
 #pragma unroll
-    for (int i = 0; i < row_share<T, D>::values; i++)
-        q[i] = present ? row[row_share<T, D>::column(i)] * call.scale : 0.0f;
+    for (int i = 0; i < share::values; i += step) {
+        const float *from = row + share::column(i);
+        uint4 words = {};
+        if (present && wide)
+            words = load_16(from);
+        const uint32_t word[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+        for (int c = 0; c < step; c++) {
+            float x = wide ? __uint_as_float(word[c]) : present ? from[c] : 0;
+            q[i + c] = x * call.scale;
+        }
+    }
 }
 
 /* Score some keys with the queries of a team. */

@@ -64,7 +64,7 @@ constexpr int MOST_DIMS = 256; /* of a head                            */
 struct strip_shared {
     float score[STRIP];
     float part[THREADS];
-    float sum[THREADS * 8]; /* V4: what each thread gathered */
+    float sum[THREADS * 8 + WARP]; /* V4: what each thread gathered */
 };
 
 /* Reduce over a block, one thread adding up. */
@@ -183,6 +183,7 @@ template <class T> struct narrow_sums {
 /* V4: D / width threads read a row; as many rows as fit go side by side. */
 template <class T> struct wide_sums {
     static constexpr int width = 16 / sizeof(T);
+    static constexpr int stride = THREADS + WARP / width; /* see end */
     float sum[width];
 
     __device__ void begin()
@@ -217,12 +218,13 @@ template <class T> struct wide_sums {
         int chunks = call.D / width, rows = THREADS / chunks;
 #pragma unroll
         for (int i = 0; i < width; i++)
-            shared.sum[(int)threadIdx.x * width + i] = sum[i];
+            shared.sum[i * stride + (int)threadIdx.x] = sum[i];
         __syncthreads();
         for (int d = (int)threadIdx.x; d < call.D; d += THREADS) {
             float all = 0;
             for (int row = 0; row < rows; row++)
-                all += shared.sum[row * call.D + d];
+                all +=
+                    shared.sum[d % width * stride + row * chunks + d / width];
             out[d] = softmax_end(all, total);
         }
     }
