@@ -217,8 +217,6 @@ static void test_no_cache_is_refused(void **state)
     }
 }
 
-/* Compare the caches of both sides. */
-
 int main(void)
 {
     if (!verso_backend()) {
