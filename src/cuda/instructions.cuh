@@ -35,6 +35,13 @@ __device__ inline void store_16(void *to, uint4 value)
     *static_cast<uint4 *>(to) = value;
 }
 
+/* From global memory to global memory. Bytes that were never written may be
+ * handed on. */
+__device__ inline void copy_16(void *to, const void *from)
+{
+    store_16(to, load_16(from));
+}
+
 /* Copy 16 bytes to shared memory without waiting. */
 __device__ inline unsigned shared_address(const void *shared)
 {

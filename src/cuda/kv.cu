@@ -110,7 +110,7 @@ __device__ inline void copy_unit(unit *to, const unit *from)
 template <>
 __device__ inline void copy_unit<uint4>(uint4 *to, const uint4 *from)
 {
-    store_16(to, load_16(from));
+    copy_16(to, from);
 }
 
 template <class unit>

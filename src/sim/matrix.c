@@ -1,3 +1,4 @@
+#include "sim/arena.h"
 #include "sim/inside.h"
 #include "sim/watch.h"
 
@@ -16,6 +17,31 @@ void sim_store_16(void *to, sim_words value)
 {
     sim_access(to, sizeof value, SIM_WRITE, __builtin_return_address(0));
     *(sim_words *)to = value;
+}
+
+/* Hand on 16 bytes. */
+static bool never_written(const char *from, size_t bytes)
+{
+    bool any = false;
+    for (size_t i = 0; i < bytes; i++) {
+        enum sim_state state = sim_arena_state(from + i);
+        if (state != SIM_UNWRITTEN && state != SIM_WRITTEN)
+            return false;
+        any |= state == SIM_UNWRITTEN;
+    }
+    return any;
+}
+
+void sim_copy_16(void *to, const void *from)
+{
+    const void *site = __builtin_return_address(0);
+    bool unwritten = never_written(from, sizeof(sim_words));
+    if (!unwritten)
+        sim_access(from, sizeof(sim_words), SIM_READ, site);
+    sim_access(to, sizeof(sim_words), SIM_WRITE, site);
+    *(sim_words *)to = *(const sim_words *)from;
+    if (unwritten)
+        sim_arena_copy_states(to, from, sizeof(sim_words));
 }
 
 /* Insist on a whole warp. */

@@ -126,6 +126,7 @@ typedef float sim_floats __attribute__((vector_size(16)));
 
 sim_words sim_load_16(const void *from);
 void sim_store_16(void *to, sim_words value);
+void sim_copy_16(void *to, const void *from); /* both device memory */
 
 void sim_copy_async(void *shared, const void *global, bool wanted,
                     const char *file, int line);

@@ -20,6 +20,11 @@ SIM_INLINE void store_16(void *to, uint4 value)
     sim_store_16(to, sim_words{value.x, value.y, value.z, value.w});
 }
 
+SIM_INLINE void copy_16(void *to, const void *from)
+{
+    sim_copy_16(to, from);
+}
+
 /* Give asynchronous copies a twin. */
 SIM_INLINE void copy_async_16(void *shared, const void *global, SIM_SITE)
 {
