@@ -1,5 +1,6 @@
 #include "sim/site.h"
 
+#include <limits.h>
 #include <link.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -96,9 +97,12 @@ static void read_answers(FILE *answers, sim_site *found, size_t n)
 /* Put the question. */
 static void ask(sim_site *found, size_t n)
 {
-    char command[64 + 12 * AT_ONCE];
-    int end = snprintf(command, sizeof command,
-                       "addr2line -a -i -e /proc/%d/exe", (int)getpid());
+    char program[PATH_MAX], command[PATH_MAX + 64 + 12 * AT_ONCE];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (length < 0)
+        return;
+    int end = snprintf(command, sizeof command, "addr2line -a -i -e '%.*s'",
+                       (int)length, program);
     for (size_t i = 0; i < n; i++)
         end += snprintf(command + end, sizeof command - (size_t)end, " 0x%x",
                         found[i].site);
