@@ -10,6 +10,7 @@
 #include "sim/report.h"
 #endif
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -302,6 +303,36 @@ static void test_B4_wrong_answers_are_noticed(void **state)
     verso_assert_clean();
 }
 
+/* Check that no rung hides a NaN. */
+static void test_B4_no_rung_hides_a_nan(void **state)
+{
+    attention_spec spec = {.H = 4,
+                           .K = 2,
+                           .D = 64,
+                           .B = 16,
+                           .dtype = FO_F16,
+                           .N = 3,
+                           .lengths = {1, 20, 300},
+                           .queries = {1, 1, 1},
+                           .seed = 12};
+    attention_case *c = attention_case_open(*state, &spec);
+    size_t n = attention_case_values(c);
+    float *got = fo_memory_alloc(n, sizeof *got, NULL);
+    /* In kv head 1: the only key of sequence 0, and key 200 of sequence 2. */
+    c->k[1 * 64 + 5] = NAN;
+    c->k[((2 * c->L + 200) * 2 + 1) * 64 + 5] = NAN;
+    for (int rung = 1; rung <= RUNGS; rung++) {
+        set_rung(*state, rung);
+        attention_case_paged(c, 1, false, got);
+        for (int i = 0; i < (int)n; i++)
+            if (isnan(got[i]) != (i / 256 != 1 && i / 128 % 2 == 1))
+                fail_msg("V%d: value %d is %g", rung, i, (double)got[i]);
+    }
+    fo_memory_free(got);
+    attention_case_close(&c);
+    verso_assert_clean();
+}
+
 /* Check shapes that only some rungs take. */
 static void test_B4_rung_zero_takes_every_shape(void **state)
 {
@@ -443,6 +474,7 @@ int main(void)
         cmocka_unit_test_prestate(test_B4_alone_or_in_a_batch, device),
         cmocka_unit_test_prestate(test_B4_no_schedule_changes_a_bit, device),
         cmocka_unit_test_prestate(test_B4_wrong_answers_are_noticed, device),
+        cmocka_unit_test_prestate(test_B4_no_rung_hides_a_nan, device),
         cmocka_unit_test_prestate(test_B4_rung_zero_takes_every_shape, device),
         cmocka_unit_test_prestate(test_B4_what_cannot_be_done_is_refused,
                                   device),

@@ -123,10 +123,11 @@ template <int VALUES> __device__ inline void softmax_begin(softmax<VALUES> &s)
 
 /* Weigh a score. */
 /* 2^(score - maximum). Where nothing has been seen the maximum is -inf, and
- * (-inf) - (-inf) would be NaN: what was gathered then weighs nothing. */
+ * (-inf) - (-inf) would be NaN: what was gathered then weighs nothing. A score
+ * that is NaN stays one. */
 __device__ inline float softmax_weight(float score, float maximum)
 {
-    return maximum == -INFINITY ? 0.0f : exp2f(score - maximum);
+    return exp2f(score - (maximum == -INFINITY ? 0.0f : maximum));
 }
 
 template <int VALUES>
