@@ -33,7 +33,8 @@ const char *cublasLtGetStatusString(cublasStatus_t status)
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle)
 {
-    *handle = fo_memory_alloc(1, sizeof **handle, NULL);
+    *handle =
+        sim_fails(__func__) ? NULL : fo_memory_alloc(1, sizeof **handle, NULL);
     return *handle ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
 }
 
@@ -173,6 +174,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
     cublasLtMatmulHeuristicResult_t *results, int *found)
 {
     *found = 0;
+    if (sim_fails(__func__))
+        return CUBLAS_STATUS_EXECUTION_FAILED;
     if (!handle)
         return CUBLAS_STATUS_NOT_INITIALIZED;
     product p = {.how = *description, .a = *a, .b = *b, .d = *d};
@@ -292,6 +295,8 @@ cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t description,
                cublasLtMatrixLayout_t d, const cublasLtMatmulAlgo_t *algorithm,
                void *workspace, size_t workspace_bytes, cudaStream_t stream)
 {
+    if (sim_fails(__func__))
+        return CUBLAS_STATUS_EXECUTION_FAILED;
     if (!handle)
         return CUBLAS_STATUS_NOT_INITIALIZED;
     product wanted = {
