@@ -148,8 +148,9 @@ __global__ void __launch_bounds__(STREAM_THREADS, 2)
 }
 
 /* Launch the kernel for a type and a number of tokens. */
+/* False, and nothing done, if a block may not have that much shared memory. */
 template <fo_dtype dtype, int TOKENS>
-static void stream(cuda_device *cuda, const linear_product &p)
+static bool stream(cuda_device *cuda, const linear_product &p)
 {
     using shape = stream_shape<dtype, TOKENS>;
     constexpr int rows = shape::ROWS * STREAM_WARPS;
@@ -157,44 +158,46 @@ static void stream(cuda_device *cuda, const linear_product &p)
     int unused = shape::SPANS - (spans < shape::SPANS ? spans : shape::SPANS);
     size_t bytes = sizeof(typename shape::memory) -
                    (size_t)unused * sizeof(typename shape::panel);
+    if (bytes > cuda->shared_limit)
+        return false;
     int groups = (p.T + TOKENS - 1) / TOKENS;
     unsigned blocks = (unsigned)((p.R + rows - 1) / rows * groups);
     FO_LAUNCH((linear_stream<dtype, TOKENS>), dim3(blocks),
               dim3(STREAM_THREADS), bytes, cuda->stream, p);
+    return true;
 }
 
 template <fo_dtype dtype>
-static void stream_tokens(cuda_device *cuda, const linear_product &p)
+static bool stream_tokens(cuda_device *cuda, const linear_product &p)
 {
-    if (p.T == 1)
-        stream<dtype, 1>(cuda, p);
-    else if (p.T == 2)
-        stream<dtype, 2>(cuda, p);
-    else if (p.T <= 4)
-        stream<dtype, 4>(cuda, p);
-    else
-        stream<dtype, 8>(cuda, p);
+    return (p.T > 4 && stream<dtype, 8>(cuda, p)) ||
+           (p.T > 2 && stream<dtype, 4>(cuda, p)) ||
+           (p.T > 1 && stream<dtype, 2>(cuda, p)) || stream<dtype, 1>(cuda, p);
+}
+
+static bool stream_type(cuda_device *cuda, const linear_product &p)
+{
+    switch (p.dtype) {
+    case FO_F16:
+        return stream_tokens<FO_F16>(cuda, p);
+    case FO_BF16:
+        return stream_tokens<FO_BF16>(cuda, p);
+    case FO_Q8_0:
+        return stream_tokens<FO_Q8_0>(cuda, p);
+    case FO_Q4_0:
+        return stream_tokens<FO_Q4_0>(cuda, p);
+    default:
+        return stream_tokens<FO_F32>(cuda, p);
+    }
 }
 
 fo_status linear_by_streaming(cuda_device *cuda, const linear_product &p,
                               fo_error *error)
 {
-    switch (p.dtype) {
-    case FO_F16:
-        stream_tokens<FO_F16>(cuda, p);
-        break;
-    case FO_BF16:
-        stream_tokens<FO_BF16>(cuda, p);
-        break;
-    case FO_Q8_0:
-        stream_tokens<FO_Q8_0>(cuda, p);
-        break;
-    case FO_Q4_0:
-        stream_tokens<FO_Q4_0>(cuda, p);
-        break;
-    default:
-        stream_tokens<FO_F32>(cuda, p);
-    }
+    if (!stream_type(cuda, p))
+        return fo_fail(error, FO_UNSUPPORTED,
+                       "linear: %zu bytes of shared memory are too few",
+                       cuda->shared_limit);
     return check_launch("linear_stream", error);
 }
 
