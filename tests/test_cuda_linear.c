@@ -111,7 +111,6 @@ static void test_grid(void **state)
     assert_true(cases > 0);
 }
 
-/* See that the judge objects. */
 static void test_the_judge_objects(void **state)
 {
     enum { T = 40, R = 8, C = 512 };
@@ -235,6 +234,54 @@ static void test_numbers_of_every_size(void **state)
         free(got);
         layer_close(&l);
     }
+}
+
+/* Capture a layer in a graph. */
+static void launch_twice(const layer *l, const float *want)
+{
+    fo_device *device = l->device;
+    const fo_backend *backend = device->backend;
+    size_t n = (size_t)l->T * (size_t)l->weight.R;
+    fo_workload workload = {.max_tokens = l->T,
+                            .max_rows = l->weight.R,
+                            .max_columns = l->weight.C};
+    guarded out = guarded_open(device, n * sizeof(float));
+    guarded space =
+        guarded_open(device, backend->workspace_bytes(device, &workload));
+    fo_workspace workspace = {space.data, space.bytes};
+    float *got = room(out.bytes);
+    fo_error error = {0};
+    void *graph;
+    assert_int_equal(backend->graph_begin(device, &error), FO_OK);
+    assert_int_equal(backend->linear(device, out.data, l->x.data, &l->weight,
+                                     l->T, workspace, &error),
+                     FO_OK);
+    assert_int_equal(backend->graph_end(device, &graph, &error), FO_OK);
+    guarded_read(&out, got);
+    assert_true(isnan(got[0]) && isnan(got[n - 1]));
+    for (int launch = 0; launch < 2; launch++) {
+        backend->fill(device, out.data, 0xff, out.bytes, &error);
+        assert_int_equal(backend->graph_launch(device, graph, &error), FO_OK);
+        guarded_read(&out, got);
+        assert_same_bits(got, want, n, "launch %d", launch);
+    }
+    backend->graph_free(device, graph);
+    free(got);
+    guarded_close(&space);
+    guarded_close(&out);
+}
+
+static void test_in_a_graph(void **state)
+{
+    static const int tokens[] = {3, 40};
+    for (int d = 0; d < 5; d++)
+        for (int t = 0; t < 2; t++) {
+            layer l = layer_open(*state, layer_types[d], tokens[t], 9, 96);
+            float *want = run(&l, 0, l.T);
+            launch_twice(&l, want);
+            free(want);
+            layer_close(&l);
+        }
 }
 
 /* Refuse what the device's linear cannot do. */
@@ -373,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_alone_or_together),
         cmocka_unit_test(test_schedules),
         cmocka_unit_test(test_numbers_of_every_size),
+        cmocka_unit_test(test_in_a_graph),
         cmocka_unit_test(test_refusals),
 #ifndef FO_NO_SIM
         cmocka_unit_test(test_the_stand_in_objects),
