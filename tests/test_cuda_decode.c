@@ -173,6 +173,25 @@ static void test_B4_long_sequences(void **state)
     }
 }
 
+/* Check that the splits of a very long sequence grow. */
+static void test_B4_splits_grow(void **state)
+{
+    tally tally = {0};
+    attention_spec spec = {.H = 2,
+                           .K = 1,
+                           .D = 64,
+                           .B = 256,
+                           .dtype = FO_F16,
+                           .N = 1,
+                           .lengths = {16500},
+                           .queries = {1},
+                           .seed = 30};
+    judge(*state, &tally, &spec, FIRST_SPLITTING, RUNGS);
+    for (int rung = FIRST_SPLITTING; rung <= RUNGS; rung++)
+        print_message("16500 tokens, V%d: worst error %.2g\n", rung,
+                      tally.worst[rung]);
+}
+
 /* Check scattered blocks on every rung. */
 static void test_B3_scattered_blocks_on_every_rung(void **state)
 {
@@ -469,6 +488,7 @@ int main(void)
         cmocka_unit_test_prestate(test_B4_every_rung_agrees_with_judge_and_cpu,
                                   device),
         cmocka_unit_test_prestate(test_B4_long_sequences, device),
+        cmocka_unit_test_prestate(test_B4_splits_grow, device),
         cmocka_unit_test_prestate(test_B3_scattered_blocks_on_every_rung,
                                   device),
         cmocka_unit_test_prestate(test_B4_alone_or_in_a_batch, device),
