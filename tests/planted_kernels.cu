@@ -244,6 +244,23 @@ __global__ void same_half(float *out, int wrong)
         out[blockIdx.x] = __half2float(shared.x[3]);
 }
 
+__global__ void other_half(float *out, int wrong)
+{
+    auto &shared = shared_memory<halves>();
+    int t = (int)threadIdx.x;
+    shared.x[t] = __float2half(1);
+    __syncthreads();
+    if (t == 3) {
+        __half six = shared.x[6]; /* PLANTED other_half */
+        out[2 * blockIdx.x] = __half2float(six);
+    }
+    if (t == 40) {
+        out[2 * blockIdx.x + 1] = __half2float(shared.x[7]);
+        int at = wrong && blockIdx.x == 1 ? 6 : 7;
+        shared.x[at] = __float2half(2); /* PLANTED other_half, other */
+    }
+}
+
 __global__ void many_readers(float *out, int wrong)
 {
     auto &shared = shared_memory<plot>();
@@ -407,6 +424,7 @@ const planted_kernel planted_kernels[] = {
          release(&m);
      }},
     {"same_half", SIM_RACE, 1, -1, 1, -1, SHARED(halves, same_half)},
+    {"other_half", SIM_RACE, 1, 3, 1, 40, SHARED(halves, other_half)},
     {"many_readers", SIM_RACE, 1, 5, 1, 34, SHARED(plot, many_readers)},
     {"foreign_warp_barrier", SIM_RACE, 2, 33, 2, 1,
      SHARED(plot, foreign_warp_barrier)},

@@ -21,7 +21,7 @@ typedef struct simulate_options {
 } simulate_options;
 
 typedef struct simulate_result {
-    double seconds;   /* that the fastest run of the op took               */
+    double seconds;   /* of the processor that the fastest run of the op took */
     double error;     /* largest difference of the answers, or INFINITY    */
     bool same_bits;   /* of those that are no floats                       */
     fo_status status; /* of the op on the simulated device                 */

@@ -27,10 +27,13 @@ struct sim_cell {
     mark read;            /* the latest since that write              */
     mark other;           /* a read by an earlier block of the launch */
     uint32_t second_site; /* of the second reader                     */
-    uint32_t second;      /* its thread, 10 bits; enum second, 2 bits */
+    uint16_t second;      /* its thread, 10 bits; enum second, 2 bits */
+    uint16_t read_bytes;  /* of the four, a bit each: all readers'    */
 };
 
 #define SPLIT UINT32_MAX
+
+enum { ALL_BYTES = 15 };
 
 /* Open the cells. */
 sim_space sim_shared_space = {.name = "shared"};
@@ -170,6 +173,7 @@ static inline void touch(const sim_space *space, sim_cell *c, size_t offset,
         race(space, &c->write, true, offset, kind, site);
     if (kind == SIM_READ) {
         remember_read(c, space->floor, who, site);
+        c->read_bytes = ALL_BYTES;
         return;
     }
     if (c->read.era >= space->floor) {
@@ -183,15 +187,16 @@ static inline void touch(const sim_space *space, sim_cell *c, size_t offset,
 /* Touch a part of a cell. */
 static bool split(sim_space *space, sim_cell *c)
 {
-    if (c->write.era == SPLIT && c->read.era >= space->floor)
-        return true;
     if (c->write.era == SPLIT)
-        *c = (sim_cell){0};
+        return true;
     if (space->used == space->most)
         return false;
     sim_cell *parts = space->splits + 4 * (size_t)space->used;
-    for (int i = 0; i < 4; i++)
-        parts[i] = *c;
+    for (int i = 0; i < 4; i++) {
+        parts[i] = (sim_cell){.write = c->write};
+        if (c->read_bytes >> i & 1)
+            parts[i] = *c;
+    }
     *c = (sim_cell){.write = {.era = SPLIT, .site = space->used++}};
     return true;
 }
@@ -212,6 +217,7 @@ static __attribute__((noinline)) void touch_part(sim_space *space, sim_cell *c,
         c->read.era = sim_watch_now.era;
 }
 
+/* Find who last wrote a byte. */
 void sim_race_writer(sim_space *space, size_t offset, sim_witness *writer)
 {
     const sim_cell *c = &space->cells[offset / 4];
@@ -220,6 +226,29 @@ void sim_race_writer(sim_space *space, size_t offset, sim_witness *writer)
     *writer = (sim_witness){.site = c->write.site};
     sim_witness_block(c->write.era, writer->block);
     sim_witness_thread(c->write.who & THREAD, writer->thread);
+}
+
+/* Remember a read of what nobody has written. */
+static bool read_unwritten(sim_cell *c, uint32_t floor, uint16_t bytes,
+                           uint32_t who, uint32_t site)
+{
+    const mark now = {sim_watch_now.era, site, who};
+    if (c->read.era < floor) {
+        *c = (sim_cell){.read = now, .read_bytes = bytes};
+        return true;
+    }
+    if (c->read.era == now.era && c->read.who == who) {
+        if (!(bytes & ~c->read_bytes))
+            return true;
+        if (c->second >> 10 == NONE && c->other.era < floor) {
+            c->read_bytes |= bytes;
+            return true;
+        }
+    }
+    if (bytes != c->read_bytes)
+        return false;
+    remember_read(c, floor, who, site);
+    return true;
 }
 
 /* Check an access for races. */
@@ -233,12 +262,14 @@ void sim_race_check(sim_space *space, size_t offset, size_t bytes,
         size_t first = offset % 4, n = end - offset;
         if (n > 4 - first)
             n = 4 - first;
-        bool again = kind == SIM_READ && n == 4 && c->read.who == who &&
-                     c->read.era == sim_watch_now.era &&
-                     c->write.era < space->floor;
-        if (n < 4 || c->write.era == SPLIT)
+        uint16_t part = (uint16_t)(((1u << n) - 1) << first);
+        if (c->write.era == SPLIT && c->read.era < space->floor)
+            *c = (sim_cell){0};
+        bool reads = kind == SIM_READ && c->write.era < space->floor;
+        bool done = reads && read_unwritten(c, space->floor, part, who, site);
+        if (!done && (reads || n < 4 || c->write.era == SPLIT))
             touch_part(space, c, offset, n, kind, who, site);
-        else if (!again)
+        else if (!done)
             touch(space, c, offset, kind, who, site);
         offset += n;
     }
