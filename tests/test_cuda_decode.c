@@ -322,6 +322,38 @@ static void test_B4_wrong_answers_are_noticed(void **state)
     verso_assert_clean();
 }
 
+/* Check that large queries change no bit. */
+static void test_B4_large_queries_change_no_bit(void **state)
+{
+    attention_spec spec = {.H = 8,
+                           .K = 2,
+                           .D = 80,
+                           .B = 16,
+                           .dtype = FO_F16,
+                           .N = 2,
+                           .lengths = {50, 17},
+                           .queries = {1, 1},
+                           .seed = 13};
+    attention_case *c = attention_case_open(*state, &spec);
+    size_t n = attention_case_values(c);
+    float *small = fo_memory_alloc(2 * n, sizeof *small, NULL);
+    for (int rung = 1; rung <= RUNGS; rung++) {
+        set_rung(*state, rung);
+        attention_case_paged(c, 1, false, small);
+        c->attention.scale *= 0x1p-20f;
+        for (size_t i = 0; i < n; i++)
+            c->q[i] *= 0x1p20f;
+        attention_case_paged(c, 1, false, small + n);
+        assert_same_bits(small + n, small, n, "V%d", rung);
+        c->attention.scale *= 0x1p20f;
+        for (size_t i = 0; i < n; i++)
+            c->q[i] *= 0x1p-20f;
+    }
+    fo_memory_free(small);
+    attention_case_close(&c);
+    verso_assert_clean();
+}
+
 /* Check that no rung hides a NaN. */
 static void test_B4_no_rung_hides_a_nan(void **state)
 {
@@ -494,6 +526,7 @@ int main(void)
         cmocka_unit_test_prestate(test_B4_alone_or_in_a_batch, device),
         cmocka_unit_test_prestate(test_B4_no_schedule_changes_a_bit, device),
         cmocka_unit_test_prestate(test_B4_wrong_answers_are_noticed, device),
+        cmocka_unit_test_prestate(test_B4_large_queries_change_no_bit, device),
         cmocka_unit_test_prestate(test_B4_no_rung_hides_a_nan, device),
         cmocka_unit_test_prestate(test_B4_rung_zero_takes_every_shape, device),
         cmocka_unit_test_prestate(test_B4_what_cannot_be_done_is_refused,
