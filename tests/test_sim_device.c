@@ -5,6 +5,7 @@
 #ifndef FO_NO_SIM
 #include "sim/report.h"
 #include "sim/runtime.h"
+#include "sim/simt.h"
 #endif
 
 #include <setjmp.h>
@@ -140,17 +141,19 @@ static void test_sim_faults_have_names(void **state)
     void *data;
     sim_report_stream(NULL);
     assert_int_equal(backend->alloc(device, 256, &data, NULL), FO_OK);
-    assert_int_equal(backend->add(device, data, here, here, 8, &error),
-                     FO_DEVICE);
-    assert_non_null(strstr(error.message, "add_arrays"));
-    assert_int_equal(sim_report_get(0)->fault, SIM_HOST_POINTER);
+    if (sim_settings_get().checks) {
+        assert_int_equal(backend->add(device, data, here, here, 8, &error),
+                         FO_DEVICE);
+        assert_non_null(strstr(error.message, "add_arrays"));
+        assert_int_equal(sim_report_get(0)->fault, SIM_HOST_POINTER);
+    }
     assert_int_equal(backend->fill(device, data, 0, 257, &error), FO_DEVICE);
     assert_non_null(strstr(error.message, "cudaMemsetAsync"));
     backend->free(device, data);
     assert_int_equal(backend->download(device, here, data, 32, &error),
                      FO_DEVICE);
     assert_non_null(strstr(error.message, "cudaMemcpyAsync"));
-    assert_true(sim_report_count() >= 3);
+    assert_true(sim_report_count() >= 2);
     sim_reports_clear();
     sim_report_stream(stderr);
     assert_int_equal(backend->sync(device, &error), FO_OK);
