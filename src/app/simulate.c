@@ -17,6 +17,7 @@ int app_simulate(int argc, char **argv)
 #include "app/simulate.h"
 #include "common/compare.h"
 #include "cpu/cpu.h"
+#include "sim/arena.h"
 #include "sim/report.h"
 #include "sim/traffic.h"
 
@@ -227,6 +228,7 @@ static void run_once(fo_device *device, const fo_safetensors *file,
     golden_outputs_close(&outputs);
 }
 
+/* Open the device and run the case. */
 static fo_status run_file(const simulate_options *o, const char *path,
                           simulate_result *r, fo_error *error)
 {
@@ -242,6 +244,8 @@ static fo_status run_file(const simulate_options *o, const char *path,
         for (int i = 0; i < o->times; i++)
             run_once(device, file, r);
         fo_backend_sim.close(&device);
+        if (o->settings.checks)
+            sim_arena_check_leaks();
     }
     fo_safetensors_close(&file);
     return status;

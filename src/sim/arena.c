@@ -141,16 +141,6 @@ void sim_arena_mark(void *start, size_t bytes, enum sim_state state)
         memset(start, 0xff, bytes);
 }
 
-void sim_arena_allocated(void *start, size_t bytes)
-{
-    sim_arena_mark(start, bytes, SIM_UNWRITTEN);
-}
-
-void sim_arena_freed(void *start, size_t bytes)
-{
-    sim_arena_mark(start, bytes, SIM_FREED);
-}
-
 void sim_arena_copy_states(void *to, const void *from, size_t bytes)
 {
     memmove(shadow_of(to), shadow_of(from), bytes);

@@ -44,10 +44,6 @@ void sim_arena_unmap(void *start, size_t bytes);
  * every integer: who uses them gets no plausible number. */
 void sim_arena_mark(void *start, size_t bytes, enum sim_state state);
 
-/* The two marks of an allocator that hands out parts of a mapping. */
-void sim_arena_allocated(void *start, size_t bytes);
-void sim_arena_freed(void *start, size_t bytes);
-
 /* Let `bytes` at `to` have the states of those at `from`, as a copy on the
  * device leaves them. */
 void sim_arena_copy_states(void *to, const void *from, size_t bytes);

@@ -263,7 +263,7 @@ cudaError_t cudaMalloc(void **out, size_t bytes)
     }
     *a = (allocation){start, range, allocations};
     allocations = a;
-    sim_arena_allocated(start, bytes);
+    sim_arena_mark(start, bytes, SIM_UNWRITTEN);
     *out = start;
     return cudaSuccess;
 }
