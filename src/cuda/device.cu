@@ -241,6 +241,7 @@ size_t cuda_workspace_bytes(fo_device *device, const fo_workload *workload)
     (void)device;
     size_t largest = cuda_linear_workspace(workload);
     largest = larger(largest, cuda_attention_workspace(workload));
+    largest = larger(largest, cuda_contiguous_workspace(workload));
     return largest;
 }
 

@@ -182,6 +182,7 @@ fo_status cuda_attention_contiguous(fo_device *device,
                                     const fo_kv *kv,
                                     const fo_attention *attention,
                                     fo_workspace workspace, fo_error *error);
+size_t cuda_contiguous_workspace(const fo_workload *workload);
 
 fo_status cuda_pool_open(fo_device *device, const fo_pool_shape *shape,
                          fo_pool **out, fo_error *error);
