@@ -202,7 +202,7 @@ template <class T> __device__ inline uint32_t pack_pair(float &x, float &y)
 /* Add the values of sixteen keys. */
 /* bfloat16 has eight bits of precision: there a weight is a sum of two. */
 template <class T> constexpr int weight_terms = 1;
-template <> constexpr int weight_terms<__nv_bfloat16> = 2;
+template <> inline constexpr int weight_terms<__nv_bfloat16> = 2;
 
 template <class T> using packed_weights = uint32_t[weight_terms<T>][4];
 
