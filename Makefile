@@ -29,9 +29,10 @@ BUILD := build/clang
 endif
 CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 
-# WITH_CUDA=1 adds the device `cuda`, compiled by nvcc, in a folder of its own.
+# WITH_CUDA=1 adds the device `cuda`, compiled by nvcc, in a folder of its own;
+# WITHOUT_CPU=1 leaves the CPU's side and the simulator out, and with them OpenBLAS.
 ifneq ($(WITH_CUDA),)
-BUILD := build/cuda
+BUILD := build/cuda$(if $(WITHOUT_CPU),-alone)
 endif
 
 export OMP_WAIT_POLICY ?= passive
@@ -51,11 +52,13 @@ WARN := -Wall -Wextra -Werror
 CPPFLAGS := -Isrc -Itests -D_GNU_SOURCE
 CFLAGS := -std=c17 -O3 -g -march=$(MARCH) -fopenmp $(WARN) $(SANFLAGS)
 LDFLAGS := -fopenmp $(SANFLAGS) $(BLAS_FLAGS)
-LDLIBS := -lopenblas -ljansson -lm
+LDLIBS := $(if $(WITHOUT_CPU),,-lopenblas) -ljansson -lm
 
 # The CUDA sources compiled for the simulated GPU. ThreadSanitizer's callbacks are
 # how the simulator sees memory, so its own build must leave the simulator out.
-ifeq ($(SAN),thread)
+ifneq ($(WITHOUT_CPU),)
+CPPFLAGS += -DFO_NO_CPU -DFO_NO_SIM
+else ifeq ($(SAN),thread)
 CPPFLAGS += -DFO_NO_SIM
 else
 simulated_sources := $(sort $(wildcard src/cuda/*.cu))
@@ -84,10 +87,12 @@ NVCCFLAGS := -std=c++20 -O3 -lineinfo -Xcompiler -Wall$(comma)-Wextra -Werror al
 	-gencode arch=compute_90$(comma)code=sm_90 \
 	-gencode arch=compute_90$(comma)code=compute_90
 
-library_sources := $(sort $(foreach d,common cpu $(simulator) model engine,$(wildcard src/$d/*.c)))
-app_sources := $(sort $(wildcard src/app/*.c))
+library_sources := $(sort $(foreach d,common $(if $(WITHOUT_CPU),,cpu) $(simulator) \
+	model engine,$(wildcard src/$d/*.c)))
+app_sources := $(sort $(filter-out $(if $(WITHOUT_CPU),src/app/bench%),$(wildcard src/app/*.c)))
 support_sources := $(sort $(filter-out tests/test_% tests/fuzz_% tests/bench_%,$(wildcard tests/*.c)))
 test_sources := $(sort $(wildcard tests/test_*.c))
+verso_tests := $(sort $(wildcard tests/test_cuda_*.c) tests/test_decode_loop.c)
 bench_sources := $(sort $(wildcard tests/bench_*.c))
 fuzzed_sources := $(filter-out src/sim/%,$(library_sources))
 fuzz_sources := $(sort $(wildcard tests/fuzz_*.c))
@@ -99,7 +104,7 @@ command := $(BUILD)/folio
 unit_tests := $(test_sources:tests/%.c=$(BUILD)/tests/%)
 script_tests := $(sort $(wildcard tests/test_*.py))
 benches := $(bench_sources:tests/%.c=$(BUILD)/tests/%)
-verso := $(simulated_sources:%.cu=$(BUILD)/%.sim.o) $(cuda_sources:%.cu=$(BUILD)/%.cuda.o)
+verso := $(simulated_sources:%.cu=$(BUILD)/%.sim.o) $(cuda_sources:%.cu=build/cuda/%.cuda.o)
 kernels := $(test_kernels:%.cu=$(BUILD)/%.sim.o)
 objects := $(patsubst %.c,$(BUILD)/%.o,$(library_sources) $(app_sources) \
 	$(support_sources) $(test_sources) $(bench_sources)) $(verso) $(kernels)
@@ -130,10 +135,10 @@ $(BUILD)/%.sim.o: %.cu Makefile | $(BUILD)/deps
 	$(call say,simulate,$<)
 	$(Q)$(CXX) $(CPPFLAGS) $(SIMULATED) -MMD -MP -c $< -o $@
 
-$(BUILD)/%.cuda.o: %.cu Makefile | $(BUILD)/deps
+build/cuda/%.cuda.o: %.cu Makefile | $(BUILD)/deps
 	@mkdir -p $(@D)
 	$(call say,nvcc,$<)
-	$(Q)$(NVCC) $(CPPFLAGS) $(NVCCFLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(NVCC) -Isrc -D_GNU_SOURCE $(NVCCFLAGS) -MMD -MP -c $< -o $@
 
 $(library): $(library_sources:%.c=$(BUILD)/%.o) $(verso)
 $(support): $(support_sources:%.c=$(BUILD)/%.o) $(kernels)
@@ -182,6 +187,11 @@ valgrind: ## Run the unit tests under valgrind
 	--errors-for-leak-kinds=definite" FOLIO_QUICK=1 OMP_NUM_THREADS=2 \
 	$(PYTHON) scripts/test $(test_sources:tests/%.c=build/valgrind/tests/%)
 
+# FOLIO_DEVICE=cuda with BUILD=build/cuda gathers the same rows on a GPU.
+.PHONY: parity
+parity: $(verso_tests:tests/%.c=$(BUILD)/tests/%) ## Print every op and rung of the CUDA side with its worst error
+	$(PYTHON) scripts/parity $(BUILD)
+
 # Every wrong variant in tests/mutants must make a test fail.
 .PHONY: mutants
 mutants: tests ## Plant each bug of tests/mutants and see a test kill it
@@ -216,8 +226,6 @@ fuzz: $(fuzz_sources:tests/%.c=$(BUILD)/fuzz/%) ## Fuzz each parser for FUZZ_SEC
 
 # What nvcc builds lies in build/cuda. A GPU is needed to run it, not to build it.
 .PHONY: cuda cuda-tests test-cuda sanitize-cuda cuda-report
-verso_tests := $(sort $(wildcard tests/test_cuda_*.c) $(wildcard tests/test_decode_loop.c))
-
 cuda: ## Compile all CUDA code with nvcc
 	@scripts/cuda_present nvcc
 	$(MAKE) WITH_CUDA=1 cuda-tests

@@ -83,7 +83,9 @@ uint64_t app_bytes(const struct argp_state *state, const char *flag,
 
 /* Choose a device by its name. */
 static const fo_backend *const backends[] = {
+#ifndef FO_NO_CPU
     &fo_backend_cpu,
+#endif
 #ifndef FO_NO_SIM
     &fo_backend_sim,
 #endif
@@ -95,6 +97,8 @@ static const fo_backend *const backends[] = {
 const fo_backend *app_backend(const struct argp_state *state, const char *name)
 {
     size_t count = sizeof backends / sizeof *backends;
+    if (!name)
+        return backends[0];
     for (size_t i = 0; i < count; i++) {
         if (strcmp(backends[i]->name, name) == 0)
             return backends[i];

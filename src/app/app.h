@@ -62,8 +62,8 @@ uint64_t app_bytes(const struct argp_state *state, const char *flag,
                    const char *text);
 
 /* Declare the choice of a device and a model. */
-/* The backend called `name`; ends the program with APP_USAGE when there is
- * none. */
+/* The backend called `name`, or the first of this build for null; ends the
+ * program with APP_USAGE when there is none of that name. */
 const fo_backend *app_backend(const struct argp_state *state, const char *name);
 
 /* The default model, golden/folio-tiny.gguf: below the current folder, or else

@@ -3,7 +3,6 @@
 #include "app/golden_case.h"
 #include "app/golden_replay.h"
 #include "common/compare.h"
-#include "cpu/cpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,7 +190,7 @@ int app_golden(int argc, char **argv)
         "[FILE...]", "Write goldens, or check a device against them.",
         NULL,        NULL,
         NULL};
-    flags given = {.backend = &fo_backend_cpu};
+    flags given = {.backend = app_backend(NULL, NULL)};
     argp_parse(&argp, argc, argv, 0, NULL, &given);
     fo_device *device = NULL;
     fo_error error;

@@ -21,7 +21,9 @@ static const command commands[] = {
      app_inspect},
     {"blocks", "draw the block table at work", app_blocks},
     {"golden", "write goldens, or check a device against them", app_golden},
+#ifndef FO_NO_CPU
     {"bench", "measure models against the machine's limits", app_bench},
+#endif
     {"help", "show this list, or what one command takes", help},
     {"simulate", "run an op on the simulated GPU and watch its memory",
      app_simulate},

@@ -64,7 +64,7 @@ const struct argp app_source_argp = {options, parse, NULL, NULL,
 void app_source_begin(app_source *source)
 {
     memset(source, 0, sizeof *source);
-    source->backend = app_backend(NULL, "cpu");
+    source->backend = app_backend(NULL, NULL);
     source->model = app_model(source->buffer, sizeof source->buffer);
 }
 
