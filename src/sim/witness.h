@@ -10,8 +10,9 @@ void sim_witness_thread(uint32_t number, int thread[3]);
 void sim_witness_block(uint32_t era, int block[3]);
 
 /* Report a mistake of the running thread at `site`; `other` may be null. */
-__attribute__((format(printf, 4, 5))) void
-sim_tell(sim_fault fault, uint32_t site, const sim_witness *other,
-         const char *format, ...);
+__attribute__((format(printf, 4, 5))) void sim_tell(sim_fault fault,
+                                                    uint32_t site,
+                                                    const sim_witness *other,
+                                                    const char *format, ...);
 
 #endif
