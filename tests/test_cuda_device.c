@@ -415,7 +415,7 @@ static void test_sim_calls_fail_in_turn(void **state)
 int main(void)
 {
     if (!verso_backend()) {
-        printf("skipped: this build has no CUDA side\n");
+        printf("SKIP: this build has no CUDA side\n");
         return 0;
     }
     const struct CMUnitTest tests[] = {

@@ -220,7 +220,7 @@ static void test_no_cache_is_refused(void **state)
 int main(void)
 {
     if (!verso_backend()) {
-        printf("skipped: this build has no CUDA side\n");
+        printf("SKIP: this build has no CUDA side\n");
         return 0;
     }
     if (fo_backend_cpu.open(NULL, &recto, NULL) != FO_OK)

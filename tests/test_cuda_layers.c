@@ -411,7 +411,7 @@ static void test_nothing_is_done_for_nothing(void **state)
 int main(void)
 {
     if (!verso_backend()) {
-        printf("skipped: this build has no CUDA side\n");
+        printf("SKIP: this build has no CUDA side\n");
         return 0;
     }
     if (fo_backend_cpu.open(NULL, &recto, NULL) != FO_OK)

@@ -558,7 +558,7 @@ static void test_B2_places_beyond_32_bits(void **state)
 int main(void)
 {
     if (!verso_backend()) {
-        printf("skipped: this build has no verso\n");
+        printf("SKIP: this build has no verso\n");
         return 0;
     }
     stage stage = {.verso = verso_open()};

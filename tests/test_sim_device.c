@@ -20,7 +20,7 @@
 #ifdef FO_NO_SIM
 int main(void)
 {
-    printf("skipped: this build has no simulated GPU\n");
+    printf("SKIP: this build has no simulated GPU\n");
     return 0;
 }
 #else
