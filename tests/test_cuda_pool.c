@@ -598,6 +598,10 @@ static int end(void **state)
 
 int main(void)
 {
+    if (!verso_backend()) {
+        printf("SKIP: this build has no CUDA side\n");
+        return 0;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_A8_one_call_with_everything_in_it),
         cmocka_unit_test(test_A8_a_wrong_order_is_found_and_shrunk),
