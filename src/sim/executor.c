@@ -295,7 +295,7 @@ bool sim_execute(const sim_launch *launch)
     uint32_t block[3] = {launch->block.x, launch->block.y, launch->block.z};
     uint64_t count = (uint64_t)grid[0] * grid[1] * grid[2];
     sim_order order = sim_order_begin(count);
-    sim_watch_launch(launch->name, grid, block);
+    sim_watch_launch(launch->name, block);
     bool well = true;
     for (uint64_t i = 0; i < count && well; i++)
         well = run_block(launch, block_of(launch, sim_order_block(&order, i)));

@@ -87,12 +87,10 @@ static void next_era(void)
     sim_races_era();
 }
 
-void sim_watch_launch(const char *name, const uint32_t grid[3],
-                      const uint32_t block[3])
+void sim_watch_launch(const char *name, const uint32_t block[3])
 {
     sim_settings wanted = sim_settings_get();
     sim_watch *w = &sim_watch_now;
-    (void)grid;
     kernel = name;
     memcpy(block_shape, block, sizeof block_shape);
     note_count = 0;

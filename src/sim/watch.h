@@ -34,9 +34,9 @@ typedef struct sim_watch {
 extern sim_watch sim_watch_now;
 
 /* Declare what the executor tells. */
-/* A launch begins and ends. The name stays valid between. */
-void sim_watch_launch(const char *kernel, const uint32_t grid[3],
-                      const uint32_t block[3]);
+/* A launch begins, with its shape of a block, and ends. The name stays valid
+ * between. */
+void sim_watch_launch(const char *kernel, const uint32_t block[3]);
 void sim_watch_launch_end(void);
 
 /* A block begins, with its shared memory, which holds nothing yet. */
