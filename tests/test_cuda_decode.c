@@ -173,6 +173,29 @@ static void test_B4_long_sequences(void **state)
     }
 }
 
+/* Check sequences of several strips. */
+/* V2 to V4 keep the scores of 1,024 keys at a time. */
+static void test_B4_several_strips(void **state)
+{
+    for (int t = 0; t < COUNT(dtypes); t++) {
+        tally tally = {0};
+        attention_spec spec = {.H = 2,
+                               .K = 1,
+                               .D = 64,
+                               .B = 32,
+                               .dtype = dtypes[t],
+                               .N = 2,
+                               .lengths = {2100, 1025},
+                               .queries = {1, 1},
+                               .seed = 40 + (uint64_t)t};
+        judge(*state, &tally, &spec, 2, 4);
+        for (int rung = 2; rung <= 4; rung++)
+            print_message("several strips, V%d %s: worst error %.2g\n", rung,
+                          fo_dtype_info_get(dtypes[t])->name,
+                          tally.worst[rung]);
+    }
+}
+
 /* Check that the splits of a very long sequence grow. */
 static void test_B4_splits_grow(void **state)
 {
@@ -520,6 +543,7 @@ int main(void)
         cmocka_unit_test_prestate(test_B4_every_rung_agrees_with_judge_and_cpu,
                                   device),
         cmocka_unit_test_prestate(test_B4_long_sequences, device),
+        cmocka_unit_test_prestate(test_B4_several_strips, device),
         cmocka_unit_test_prestate(test_B4_splits_grow, device),
         cmocka_unit_test_prestate(test_B3_scattered_blocks_on_every_rung,
                                   device),
