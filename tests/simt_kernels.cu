@@ -217,8 +217,8 @@ bool simt_matrices(uint32_t *out, const uint16_t *in, bool transposed)
 }
 
 /* Copy without waiting. */
-/* The looks between are unobserved: they are the mistake that a checker reports,
- * and here we want to see what a reader would have seen. */
+/* The looks between are unobserved: they are the mistake that a checker
+ * reports, and here we want to see what a reader would have seen. */
 SIM_UNOBSERVED static void look(uint32_t *out)
 {
     memcpy(out, sim::shared_base(), 48);
@@ -262,11 +262,11 @@ __global__ static void widen(float *out /* (2, 65536) */)
 {
     unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
     out[i] = __half2float(__ushort_as_half((unsigned short)i));
-    out[65536 + i] =
-        __bfloat162float(__ushort_as_bfloat16((unsigned short)i));
+    out[65536 + i] = __bfloat162float(__ushort_as_bfloat16((unsigned short)i));
 }
 
-__global__ static void narrow(uint16_t *out /* (2, n) */, const float *in, int n)
+__global__ static void narrow(uint16_t *out /* (2, n) */, const float *in,
+                              int n)
 {
     int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
     if (i < n) {
@@ -385,7 +385,8 @@ __global__ static void two_functions(int *out, bool right)
 __global__ static void two_masks(int *out, bool right)
 {
     uint32_t mask = right ? 0xffffu << threadIdx.x / 16 % 2 * 16
-                          : threadIdx.x % 32 < 16 ? 0x1ffffu : 0xffff8000u;
+                    : threadIdx.x % 32 < 16 ? 0x1ffffu
+                                            : 0xffff8000u;
     if (threadIdx.x < 32)
         out[threadIdx.x] = __any_sync(mask, 1); // planted: masks overlap
 }

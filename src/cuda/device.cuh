@@ -170,8 +170,7 @@ fo_status cuda_attention_decode(fo_device *device, float *out /* (N, H, D) */,
                                 fo_workspace workspace, fo_error *error);
 size_t cuda_attention_workspace(const fo_workload *workload);
 
-fo_status cuda_attention_prefill(fo_device *device,
-                                 float *out /* (T, H, D) */,
+fo_status cuda_attention_prefill(fo_device *device, float *out /* (T, H, D) */,
                                  const float *q /* (T, H, D), q_stride */,
                                  const fo_kv *kv, const fo_block_tables *tables,
                                  const fo_attention *attention,
