@@ -5,7 +5,7 @@
 #ifdef FO_NO_SIM
 int main(void)
 {
-    puts("skipped: this build has no simulator");
+    puts("SKIP: this build has no simulator");
     return 0;
 }
 #else

@@ -535,7 +535,7 @@ static void test_B2_a_broken_table_is_a_fault(void **state)
 int main(void)
 {
     if (!verso_backend()) {
-        printf("no device of the CUDA side in this build\n");
+        printf("SKIP: this build has no CUDA side\n");
         return 0;
     }
     fo_device *device = verso_open();

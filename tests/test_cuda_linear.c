@@ -427,7 +427,7 @@ int main(void)
 #endif
     };
     if (!verso_backend()) {
-        printf("linear on the device: skipped, this build has no device\n");
+        printf("SKIP: this build has no CUDA side\n");
         return 0;
     }
     return cmocka_run_group_tests(tests, open_device, close_device);

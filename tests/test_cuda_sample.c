@@ -250,7 +250,7 @@ int main(void)
         cmocka_unit_test(test_refusals),
     };
     if (!verso_backend()) {
-        printf("the sampler on the device: skipped, no device was built\n");
+        printf("SKIP: this build has no CUDA side\n");
         return 0;
     }
     return cmocka_run_group_tests(tests, open_devices, close_devices);

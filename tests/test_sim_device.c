@@ -170,7 +170,7 @@ int main(void)
         cmocka_unit_test(test_sim_faults_have_names),
     };
     if (!verso_is_simulated()) {
-        printf("skipped: the device is a GPU\n");
+        printf("SKIP: the device is a GPU\n");
         return 0;
     }
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -650,7 +650,7 @@ int main(void)
 
 int main(void)
 {
-    puts("skipped: ThreadSanitizer leaves no room for the simulator");
+    puts("SKIP: ThreadSanitizer leaves no room for the simulator");
     return 0;
 }
 
