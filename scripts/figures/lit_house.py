@@ -1,16 +1,17 @@
 """The rooms of the house, and which of them may see which."""
 from draw import Figure
 
-f = Figure(640, 400, "app includes engine, engine includes model, model and "
-           "cpu include common; the table of functions in common stands "
+f = Figure(640, 400, "app includes engine, engine includes model; model, cpu, "
+           "cuda and sim include common; the table of functions in common stands "
            "between those that call an op and those that compute it")
 
 f.box(60, 20, 200, 48, "src/app\nthe folio command", fill="d")
 f.box(60, 108, 200, 48, "src/engine\nsequences, blocks, sessions", fill="b")
 f.box(60, 196, 200, 48, "src/model\nweights, tokens, forward pass",
       fill="b")
-f.box(330, 196, 140, 48, "src/cpu\nrecto: to be read", fill="c")
-f.box(490, 196, 130, 48, "src/cuda\nverso: to be fast", fill="paper")
+f.box(320, 196, 90, 48, "src/cpu\nthe recto", fill="c")
+f.box(425, 196, 90, 48, "src/cuda\nthe verso", fill="c")
+f.box(530, 196, 90, 48, "src/sim\nsimulator", fill="e")
 
 f.box(20, 290, 600, 92, fill="a")
 f.text(40, 312, "src/common", anchor="start")
@@ -25,10 +26,11 @@ f.text(430, 373, "every op: device, output, inputs, parameters, error",
 f.arrow(160, 68, 160, 106)
 f.arrow(160, 156, 160, 194)
 f.arrow(120, 244, 120, 288)
-f.arrow(420, 244, 420, 288)
-f.arrow(555, 244, 555, 288, dash=True)
-f.arrow(260, 44, 400, 194, bend=-14)
-f.text(372, 92, "app alone names a device", anchor="start", kind="small")
+for x in (365, 470, 575):
+    f.arrow(x, 244, x, 288)
+f.arrow(515, 220, 529, 220, dash=True)
+f.arrow(260, 44, 360, 194, bend=-14)
+f.text(352, 92, "app alone names a device", anchor="start", kind="small")
 f.arrow(210, 244, 290, 322, dash=True, bend=-10)
 f.text(262, 262, "calls an op", anchor="start", kind="small")
 f.save("lit-house")
