@@ -226,9 +226,10 @@ fuzz: $(fuzz_sources:tests/%.c=$(BUILD)/fuzz/%) ## Fuzz each parser for FUZZ_SEC
 
 # What nvcc builds lies in build/cuda. A GPU is needed to run it, not to build it.
 .PHONY: cuda cuda-tests test-cuda sanitize-cuda cuda-report
-cuda: ## Compile all CUDA code with nvcc
+cuda: ## Compile all CUDA code with nvcc, and build `folio` for a GPU alone
 	@scripts/cuda_present nvcc
 	$(MAKE) WITH_CUDA=1 cuda-tests
+	$(MAKE) WITH_CUDA=1 WITHOUT_CPU=1
 
 cuda-tests: $(command) $(verso_tests:tests/%.c=$(BUILD)/tests/%)
 
