@@ -316,8 +316,8 @@ static int bound(const fo_decode_loop *l, int N, int steps)
 {
     int most = fo_block_manager_config(l->blocks)->max_length, bound = 64;
     for (int n = 0; n < N; n++)
-        while (bound < l->stored[n] + steps)
-            bound *= 2;
+        while (bound < most && bound < l->stored[n] + steps)
+            bound = bound > most / 2 ? most : 2 * bound;
     return bound < most ? bound : most;
 }
 
@@ -327,12 +327,13 @@ fo_status fo_decode_loop_run(fo_decode_loop *l, fo_decoding *decodings, int N,
 {
     assert(N <= l->N && (int64_t)N * steps <= l->most_tokens);
     fo_status status = FO_OK;
-    for (int n = 0; n < N && status == FO_OK; n++) {
+    for (int n = 0; n < N; n++) {
         decodings[n].count = 0;
         decodings[n].stopped = false;
         decodings[n].error = (fo_error){.status = FO_OK};
-        status = check(l, &decodings[n], steps, error);
     }
+    for (int n = 0; n < N && status == FO_OK; n++)
+        status = check(l, &decodings[n], steps, error);
     if (status != FO_OK || N == 0 || steps == 0)
         return status;
     status = send(l, decodings, N, error);

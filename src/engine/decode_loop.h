@@ -36,7 +36,8 @@ void fo_decode_loop_close(fo_decode_loop **loop);
 
 /* Draw `steps` tokens for each of N different sequences, or fewer `until_stop`;
  * the k-th token of sequence n goes to tokens[n * steps + k]. A sequence that
- * ends early says why, and keeps what it has. Before anything is done:
+ * ends early says why, and keeps what it has; where no token could be drawn it
+ * also stores the last one it was given. Before anything is done:
  * FO_UNKNOWN, a sequence the manager does not know; FO_ARG, settings out of
  * range or a token outside the vocabulary; FO_LIMIT, a sequence that would
  * become too long. FO_DEVICE: every sequence stores what its count says, if the
