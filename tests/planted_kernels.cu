@@ -275,6 +275,27 @@ __global__ void many_readers(float *out, int wrong)
         shared.x[9] = 2; /* PLANTED many_readers, other */
 }
 
+__global__ void reader_between(float *out, int wrong)
+{
+    auto &shared = shared_memory<plot>();
+    int t = (int)threadIdx.x;
+    shared.x[t] = 1;
+    __syncthreads();
+    float sum = t == 4 ? shared.x[9] : 0;
+    sum = warp_sum(sum);
+    if (t == 6)
+        sum += shared.x[9]; /* PLANTED reader_between */
+    sum = warp_sum(sum);
+    if (t == 4)
+        sum += shared.x[9];
+    if (!wrong || blockIdx.x != 1)
+        __syncwarp();
+    if (t == 4)
+        shared.x[9] = 2; /* PLANTED reader_between, other */
+    if (t == 4)
+        out[blockIdx.x] = sum;
+}
+
 __global__ void foreign_warp_barrier(float *out, int wrong)
 {
     auto &shared = shared_memory<plot>();
@@ -426,6 +447,7 @@ const planted_kernel planted_kernels[] = {
     {"same_half", SIM_RACE, 1, -1, 1, -1, SHARED(halves, same_half)},
     {"other_half", SIM_RACE, 1, 3, 1, 40, SHARED(halves, other_half)},
     {"many_readers", SIM_RACE, 1, 5, 1, 34, SHARED(plot, many_readers)},
+    {"reader_between", SIM_RACE, 1, 6, 1, 4, SHARED(plot, reader_between)},
     {"foreign_warp_barrier", SIM_RACE, 2, 33, 2, 1,
      SHARED(plot, foreign_warp_barrier)},
     {"forgotten_reader", SIM_RACE, -1, 0, 3, 0,

@@ -73,9 +73,9 @@ static bool tiled_takes(int D)
     return D == 64 || D == 80 || D == 96 || D == 128 || D == 256;
 }
 
-static int best_rung(const fo_kv *kv)
+static int best_rung(const fo_kv *kv, bool wide)
 {
-    if (!tiled_takes(kv->D) || !attention_aligned(kv))
+    if (!tiled_takes(kv->D) || !wide)
         return 1;
     return kv->dtype == FO_F32 ? 2 : 3;
 }
@@ -84,10 +84,11 @@ static int best_rung(const fo_kv *kv)
 fo_status prefill_launch(const attention_call &call, const fo_kv *kv, int rung,
                          cudaStream_t stream, fo_error *error)
 {
-    rung = rung ? rung : best_rung(kv);
-    if (rung > 1 && !attention_aligned(kv))
+    bool wide = attention_aligned(kv) && aligned_16(call.out);
+    rung = rung ? rung : best_rung(kv, wide);
+    if (rung > 1 && !wide)
         return fo_fail(error, FO_UNSUPPORTED,
-                       "rung %d reads rows on multiples of 16 bytes", rung);
+                       "rung %d wants rows on multiples of 16 bytes", rung);
     switch (rung) {
     case 1:
         return launch_naive(call, kv->dtype, stream, error);

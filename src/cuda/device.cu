@@ -22,6 +22,7 @@ fo_status fault(cudaError_t code, const char *call, const char *file, int line,
 fo_status fault_of_blas(cublasStatus_t code, const char *call, const char *file,
                         int line, fo_error *error)
 {
+    (void)cudaGetLastError();
     return fo_error_set(error, FO_DEVICE, 0, 0, file, line, "%.*s: %s",
                         (int)strcspn(call, "("), call,
                         cublasLtGetStatusString(code));
@@ -203,7 +204,7 @@ fo_status cuda_sync(fo_device *device, fo_error *error)
 fo_status cuda_graph_begin(fo_device *device, fo_error *error)
 {
     FO_TRY_CUDA(cudaStreamBeginCapture(of(device)->stream,
-                                       cudaStreamCaptureModeThreadLocal));
+                                       cudaStreamCaptureModeRelaxed));
     return FO_OK;
 }
 

@@ -37,16 +37,30 @@ enum { WARP = 32 };
     FO_SIDE::launch(kernel, grid, block, shared_bytes,                         \
                     stream __VA_OPT__(, ) __VA_ARGS__)
 
+/* The most shared memory that a block may ask for. */
+inline int most_shared()
+{
+    static const int most = [] {
+        int gpu = 0, bytes = 0;
+        (void)cudaGetDevice(&gpu);
+        (void)cudaDeviceGetAttribute(
+            &bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, gpu);
+        return bytes;
+    }();
+    return most;
+}
+
 /* More than 48 KB of shared memory must be asked for; a refusal stays behind
- * for check_launch. */
+ * for check_launch. We ask for the most there is, never for what this launch
+ * takes: a later and smaller one would lower it for a launch that was recorded.
+ */
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
             cudaStream_t stream, A... arguments)
 {
     if (shared_bytes > 48 * 1024)
-        (void)cudaFuncSetAttribute(kernel,
-                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                   (int)shared_bytes);
+        (void)cudaFuncSetAttribute(
+            kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most_shared());
     kernel<<<grid, block, shared_bytes, stream>>>(static_cast<P>(arguments)...);
 }
 #endif

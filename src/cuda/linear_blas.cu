@@ -147,10 +147,13 @@ static fo_status choose(cuda_device *cuda, blas_terms *terms,
         return status;
     cublasLtMatmulHeuristicResult_t found;
     int count = 0;
-    FO_TRY_BLAS(cublasLtMatmulAlgoGetHeuristic(
+    cublasStatus_t answer = cublasLtMatmulAlgoGetHeuristic(
         cuda->blas, &terms->how, &terms->w, &terms->x, &terms->out, &terms->out,
-        &preference, 1, &found, &count));
-    if (count == 0)
+        &preference, 1, &found, &count);
+    bool none = answer == CUBLAS_STATUS_NOT_SUPPORTED;
+    if (!none)
+        FO_TRY_BLAS(answer);
+    if (none || count == 0)
         return fo_fail(error, FO_UNSUPPORTED,
                        "cuBLASLt has no kernel for %d tokens, %d rows and %d "
                        "columns",

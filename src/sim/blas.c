@@ -180,8 +180,10 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
         return CUBLAS_STATUS_NOT_INITIALIZED;
     product p = {.how = *description, .a = *a, .b = *b, .d = *d};
     cublasStatus_t status = judge(&p, c);
-    if (status != CUBLAS_STATUS_SUCCESS || wanted < 1 || !in_pairs(&p))
+    if (status != CUBLAS_STATUS_SUCCESS || wanted < 1)
         return status;
+    if (!in_pairs(&p))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
     *results = (cublasLtMatmulHeuristicResult_t){
         .workspaceSize = preference->workspace_bytes, .wavesCount = 1};
     fingerprint(&p, results->algo.data);

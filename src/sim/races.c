@@ -118,7 +118,8 @@ static void remember_read(sim_cell *c, uint32_t floor, uint32_t who,
     } else if (r->who >> WARP_ERA_SHIFT < who >> WARP_ERA_SHIFT) {
         if (kind == SAME_WARP)
             c->second = NONE << 10;
-    } else if (old != (who & THREAD) && kind == NONE) {
+    } else if (old != (who & THREAD) &&
+               (kind == NONE || (c->second & THREAD) == (who & THREAD))) {
         c->second = SAME_WARP << 10 | old;
         c->second_site = r->site;
     }
