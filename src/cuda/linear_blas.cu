@@ -151,8 +151,9 @@ static fo_status choose(cuda_device *cuda, blas_terms *terms,
         cuda->blas, &terms->how, &terms->w, &terms->x, &terms->out, &terms->out,
         &preference, 1, &found, &count);
     bool none = answer == CUBLAS_STATUS_NOT_SUPPORTED;
-    if (!none)
-        FO_TRY_BLAS(answer);
+    if (answer != CUBLAS_STATUS_SUCCESS && !none)
+        return fault_of_blas(answer, "cublasLtMatmulAlgoGetHeuristic", __FILE__,
+                             __LINE__, error);
     if (none || count == 0)
         return fo_fail(error, FO_UNSUPPORTED,
                        "cuBLASLt has no kernel for %d tokens, %d rows and %d "
