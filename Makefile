@@ -49,8 +49,11 @@ PYTHON = $(or $(firstword $(foreach p,python3 /usr/bin/python3,\
 	$(shell $(p) -c 'import numpy' 2>/dev/null && echo $(p)))),python3)
 
 WARN := -Wall -Wextra -Werror
+# Lines are named from here, so that an object that a compiler cache found says the
+# same in any clone.
+DEBUG := -g -ffile-prefix-map=$(CURDIR)=.
 CPPFLAGS := -Isrc -Itests -D_GNU_SOURCE
-CFLAGS := -std=c17 -O3 -g -march=$(MARCH) -fopenmp $(WARN) $(SANFLAGS)
+CFLAGS := -std=c17 -O3 $(DEBUG) -march=$(MARCH) -fopenmp $(WARN) $(SANFLAGS)
 LDFLAGS := -fopenmp $(SANFLAGS) $(BLAS_FLAGS)
 LDLIBS := $(if $(WITHOUT_CPU),,-lopenblas) -ljansson -lm
 
@@ -69,7 +72,7 @@ LDFLAGS += -no-pie
 endif
 # Left to itself clang gathers neighbouring stores into a memset, which reports no
 # access.
-SIMULATED := -x c++ -std=c++20 -DFO_SIMULATED -Isrc/sim/include -O2 -g -march=$(MARCH) \
+SIMULATED := -x c++ -std=c++20 -DFO_SIMULATED -Isrc/sim/include -O2 $(DEBUG) -march=$(MARCH) \
 	-fno-pie -fno-strict-aliasing -fno-exceptions -fno-rtti -fno-threadsafe-statics \
 	-fno-tree-vectorize -fno-tree-slp-vectorize -fno-builtin-memset -Wno-unknown-pragmas \
 	$(WARN) $(WATCH)

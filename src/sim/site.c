@@ -26,16 +26,14 @@ static const sim_site *recall(uint32_t site)
     return NULL;
 }
 
-/* One copy of a file's name, relative to the current folder if below it. */
+/* One copy of a file's name, without the "./" of the folder it was built in. */
 static const char *keep_name(const char *name)
 {
-    char folder[4096];
-    size_t n = getcwd(folder, sizeof folder) ? strlen(folder) : 0;
-    if (n > 0 && strncmp(name, folder, n) == 0 && name[n] == '/')
-        name += n + 1;
+    if (strncmp(name, "./", 2) == 0)
+        name += 2;
     for (int i = 0; i < MOST_FILES; i++) {
         if (!files[i][0])
-            snprintf(files[i], sizeof files[i], "%s", name);
+            snprintf(files[i], sizeof files[i], "%.255s", name);
         if (strncmp(files[i], name, sizeof files[i] - 1) == 0)
             return files[i];
     }
