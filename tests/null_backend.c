@@ -202,6 +202,11 @@ static void null_pool_close(fo_device *device, fo_pool **pool)
     *pool = NULL;
 }
 
+static size_t null_pool_bytes(fo_device *device, const fo_pool_shape *shape)
+{
+    return 0;
+}
+
 static fo_status null_pool_open(fo_device *device, const fo_pool_shape *shape,
                                 fo_pool **out, fo_error *error)
 {
@@ -340,6 +345,8 @@ const fo_backend null_backend = {
     .attention_decode = null_attention,
     .attention_contiguous = null_attention_contiguous,
     .sample = null_sample,
+    /* Fill its slots for a pool. */
+    .pool_bytes = null_pool_bytes,
     .pool_open = null_pool_open,
     .pool_close = null_pool_close,
     .pool_view = null_pool_view,
@@ -360,8 +367,8 @@ const fo_backend null_backend = {
     X(upload) X(download) X(copy) X(fill) X(sync) X(workspace_bytes) \
     X(embed) X(rmsnorm) X(linear) X(add) X(rope) X(silu_mul) \
     X(gather_rows) X(kv_write) X(kv_copy) X(attention_prefill) \
-    X(attention_decode) X(attention_contiguous) X(sample) X(pool_open) \
-    X(pool_close) X(pool_view) X(pool_extend) X(pool_release) \
+    X(attention_decode) X(attention_contiguous) X(sample) X(pool_bytes) \
+    X(pool_open) X(pool_close) X(pool_view) X(pool_extend) X(pool_release) \
     X(pool_share) X(pool_stats) X(pool_check) X(step_request) \
     X(step_place) X(step_append)
 #define ENTRY(slot) {#slot, offsetof(fo_backend, slot)},

@@ -369,7 +369,9 @@ struct fo_backend {
     /* Hand out blocks and take them back. */
     /* The pool. Requests and grants lie in device memory; a grant refused is no
      * error of the call. `stats` and `check` wait. `check` returns FO_DEVICE
-     * with the first broken invariant in the message. */
+     * with the first broken invariant in the message. `pool_bytes` tells what
+     * pool_open will take of the device's memory. */
+    size_t (*pool_bytes)(fo_device *device, const fo_pool_shape *shape);
     fo_status (*pool_open)(fo_device *device, const fo_pool_shape *shape,
                            fo_pool **out, fo_error *error);
     void (*pool_close)(fo_device *device, fo_pool **pool);

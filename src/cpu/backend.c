@@ -24,6 +24,7 @@ const fo_backend fo_backend_cpu = {
     .rope = cpu_rope,
     .linear = cpu_linear,
     .attention_contiguous = cpu_attention_contiguous,
+    .pool_bytes = cpu_pool_bytes,
     .pool_open = cpu_pool_open,
     .pool_close = cpu_pool_close,
     .pool_view = cpu_pool_view,

@@ -91,6 +91,7 @@ fo_status cpu_attention_contiguous(fo_device *device,
                                    fo_workspace workspace, fo_error *error);
 size_t cpu_attention_workspace(const fo_workload *workload);
 
+size_t cpu_pool_bytes(fo_device *device, const fo_pool_shape *shape);
 fo_status cpu_pool_open(fo_device *device, const fo_pool_shape *shape,
                         fo_pool **out, fo_error *error);
 void cpu_pool_close(fo_device *device, fo_pool **pool);

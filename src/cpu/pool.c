@@ -6,6 +6,15 @@
 #include <stdbool.h>
 #include <string.h>
 
+/* Measure the pool. */
+size_t cpu_pool_bytes(fo_device *device, const fo_pool_shape *shape)
+{
+    (void)device;
+    size_t rows = (size_t)shape->max_rows, total = (size_t)shape->num_blocks;
+    size_t entries = rows * (size_t)shape->max_blocks;
+    return (entries + 3 * rows + 3 * total) * sizeof(int32_t);
+}
+
 /* Open and close the pool. */
 fo_status cpu_pool_open(fo_device *device, const fo_pool_shape *shape,
                         fo_pool **out, fo_error *error)
@@ -25,7 +34,7 @@ fo_status cpu_pool_open(fo_device *device, const fo_pool_shape *shape,
     size_t entries = (size_t)shape->max_rows * (size_t)shape->max_blocks;
     size_t rows = (size_t)shape->max_rows, total = (size_t)shape->num_blocks;
     void *memory;
-    pool->bytes = (entries + 3 * rows + 3 * total) * sizeof(int32_t);
+    pool->bytes = cpu_pool_bytes(device, shape);
     fo_status status = cpu_alloc(device, pool->bytes, &memory, error);
     if (status != FO_OK) {
         fo_memory_free(pool);

@@ -47,6 +47,7 @@ const fo_backend FO_BACKEND = {
     /* Fill the sample slot of the CUDA backend. */
     .sample = cuda_sample,
     /* Fill the pool slots of the CUDA backend. */
+    .pool_bytes = cuda_pool_bytes,
     .pool_open = cuda_pool_open,
     .pool_close = cuda_pool_close,
     .pool_view = cuda_pool_view,

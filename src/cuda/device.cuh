@@ -183,6 +183,7 @@ fo_status cuda_attention_contiguous(fo_device *device,
                                     fo_workspace workspace, fo_error *error);
 size_t cuda_contiguous_workspace(const fo_workload *workload);
 
+size_t cuda_pool_bytes(fo_device *device, const fo_pool_shape *shape);
 fo_status cuda_pool_open(fo_device *device, const fo_pool_shape *shape,
                          fo_pool **out, fo_error *error);
 void cuda_pool_close(fo_device *device, fo_pool **pool);

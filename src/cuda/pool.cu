@@ -636,6 +636,13 @@ static fo_status judge(const fo_pool_shape *shape, fo_error *error)
     return FO_OK;
 }
 
+/* Measure the pool of the device. */
+size_t cuda_pool_bytes(fo_device *device, const fo_pool_shape *shape)
+{
+    (void)device;
+    return lay_out(nullptr, shape, nullptr);
+}
+
 /* Open and close the pool of the device. */
 fo_status cuda_pool_open(fo_device *device, const fo_pool_shape *shape,
                          fo_pool **out, fo_error *error)
@@ -648,7 +655,7 @@ fo_status cuda_pool_open(fo_device *device, const fo_pool_shape *shape,
     if (!pool)
         return FO_NOMEM;
     void *memory = NULL;
-    pool->bytes = lay_out(&pool->books, shape, NULL);
+    pool->bytes = cuda_pool_bytes(device, shape);
     status = cuda_alloc(device, pool->bytes, &memory, error);
     if (status == FO_OK) {
         lay_out(&pool->books, shape, memory);
