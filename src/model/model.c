@@ -3,6 +3,39 @@
 #include "common/memory.h"
 
 #include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+/* List the buffers of a step. */
+enum buffer {
+    FREQUENCY,
+    STREAM,
+    NARROW,
+    WIDE,
+    INNER,
+    LOGITS,
+    LOGIT_ROWS,
+    SAMPLING,
+    DRAWN,
+    WORKSPACE,
+    INDICES,
+    BUFFERS
+};
+
+/* Where the model keeps its pointer to each. */
+static const size_t places[BUFFERS] = {
+    [FREQUENCY] = offsetof(fo_model, frequency),
+    [STREAM] = offsetof(fo_model, stream),
+    [NARROW] = offsetof(fo_model, narrow),
+    [WIDE] = offsetof(fo_model, wide),
+    [INNER] = offsetof(fo_model, inner),
+    [LOGITS] = offsetof(fo_model, logits),
+    [LOGIT_ROWS] = offsetof(fo_model, logit_rows),
+    [SAMPLING] = offsetof(fo_model, sampling),
+    [DRAWN] = offsetof(fo_model, drawn),
+    [WORKSPACE] = offsetof(fo_model, workspace.data),
+    [INDICES] = offsetof(fo_model, step.slots),
+};
 
 /* Give the model's memory back. */
 void fo_model_close(fo_model **model)
@@ -10,12 +43,11 @@ void fo_model_close(fo_model **model)
     fo_model *m = *model;
     if (!m)
         return;
-    void *device_memory[] = {m->frequency,  m->stream,    m->narrow,
-                             m->wide,       m->inner,     m->logits,
-                             m->sampling,   m->drawn,     m->workspace.data,
-                             m->logit_rows, m->step.slots};
-    for (size_t i = 0; i < sizeof device_memory / sizeof *device_memory; i++)
-        m->device->backend->free(m->device, device_memory[i]);
+    for (size_t i = 0; i < BUFFERS; i++) {
+        void *data;
+        memcpy(&data, (char *)m + places[i], sizeof data);
+        m->device->backend->free(m->device, data);
+    }
     fo_memory_free(m->host.slots);
     fo_weights_close(&m->weights);
     fo_tokenizer_close(&m->tokenizer);
@@ -50,14 +82,13 @@ static int greater(int a, int b)
     return a > b ? a : b;
 }
 
-static fo_workload workload_of(const fo_model *m)
+static fo_workload workload_of(const fo_config *c, const fo_model_options *b)
 {
-    const fo_config *c = &m->config;
     int fused = greater((c->H + 2 * c->K) * c->D, 2 * c->F);
     return (fo_workload){
-        .max_tokens = m->bounds.max_tokens,
-        .max_sequences = m->bounds.max_sequences,
-        .max_length = m->bounds.context,
+        .max_tokens = b->max_tokens,
+        .max_sequences = b->max_sequences,
+        .max_length = b->context,
         .max_columns = greater(greater(c->C, c->F), c->H * c->D),
         .max_rows = greater(fused, greater(c->V, c->C)),
         .H = c->H,
@@ -67,60 +98,52 @@ static fo_workload workload_of(const fo_model *m)
     };
 }
 
-/* Ask the device for memory unless that has failed. */
+/* Measure the buffers. */
 static size_t larger(size_t a, size_t b)
 {
     return a > b ? a : b;
 }
 
-typedef struct taking {
-    fo_device *device;
-    fo_status status; /* the first failure */
-    fo_error *error;
-} taking;
-
-static void *take(taking *taking, size_t bytes)
+static void measure(fo_device *device, const fo_config *c,
+                    const fo_model_options *b, size_t bytes[BUFFERS])
 {
-    void *data = NULL;
-    if (taking->status == FO_OK)
-        taking->status = taking->device->backend->alloc(taking->device, bytes,
-                                                        &data, taking->error);
-    return data;
+    size_t T = (size_t)b->max_tokens, N = (size_t)b->max_sequences;
+    size_t n = (size_t)b->max_logits, C = (size_t)c->C;
+    size_t queries = (size_t)c->H * (size_t)c->D;
+    size_t keys = (size_t)c->K * (size_t)c->D;
+    size_t wide = larger(larger(queries + 2 * keys, 2 * (size_t)c->F), C);
+    fo_workload workload = workload_of(c, b);
+    indices none = {0};
+    bytes[FREQUENCY] = (size_t)c->rotary / 2 * sizeof(float);
+    bytes[STREAM] = bytes[NARROW] = T * C * sizeof(float);
+    bytes[WIDE] = T * wide * sizeof(float);
+    bytes[INNER] = T * larger(queries, (size_t)c->F) * sizeof(float);
+    bytes[LOGITS] = n * (size_t)c->V * sizeof(float);
+    bytes[LOGIT_ROWS] = n * sizeof(int32_t);
+    bytes[SAMPLING] = N * sizeof(fo_sampling);
+    bytes[DRAWN] = N * sizeof(int32_t);
+    bytes[WORKSPACE] = device->backend->workspace_bytes(device, &workload);
+    bytes[INDICES] = place(&none, b, NULL);
 }
 
+/* Take one buffer after the other. */
 static fo_status take_buffers(fo_model *m, fo_error *error)
 {
-    const fo_config *c = &m->config;
-    size_t T = (size_t)m->bounds.max_tokens;
-    size_t N = (size_t)m->bounds.max_sequences;
-    size_t n = (size_t)m->bounds.max_logits;
-    size_t qkv = (size_t)(c->H + 2 * c->K) * (size_t)c->D;
-    size_t wide = larger(larger(qkv, 2 * (size_t)c->F), (size_t)c->C);
-    size_t inner = larger((size_t)c->H * (size_t)c->D, (size_t)c->F);
-    fo_workload workload = workload_of(m);
-    taking taking = {.device = m->device, .error = error};
-    m->index_bytes = place(&m->host, &m->bounds, NULL);
-    m->workspace.bytes =
-        m->device->backend->workspace_bytes(m->device, &workload);
-    /* Take one buffer after the other. */
-    m->frequency = take(&taking, (size_t)c->rotary / 2 * sizeof(float));
-    m->stream = take(&taking, T * (size_t)c->C * sizeof(float));
-    m->narrow = take(&taking, T * (size_t)c->C * sizeof(float));
-    m->wide = take(&taking, T * wide * sizeof(float));
-    m->inner = take(&taking, T * inner * sizeof(float));
-    m->logits = take(&taking, n * (size_t)c->V * sizeof(float));
-    m->logit_rows = take(&taking, n * sizeof *m->logit_rows);
-    m->sampling = take(&taking, N * sizeof *m->sampling);
-    m->drawn = take(&taking, N * sizeof *m->drawn);
-    m->workspace.data = take(&taking, m->workspace.bytes);
-    m->step.slots = take(&taking, m->index_bytes);
-    place(&m->step, &m->bounds, m->step.slots);
-    if (taking.status == FO_OK)
-        m->host.slots = fo_memory_alloc(1, m->index_bytes, error);
-    place(&m->host, &m->bounds, m->host.slots);
-    if (taking.status == FO_OK && !m->host.slots)
+    size_t bytes[BUFFERS];
+    measure(m->device, &m->config, &m->bounds, bytes);
+    for (size_t i = 0; i < BUFFERS; i++) {
+        void *data;
+        TRY(m->device->backend->alloc(m->device, bytes[i], &data, error));
+        memcpy((char *)m + places[i], &data, sizeof data);
+    }
+    m->workspace.bytes = bytes[WORKSPACE];
+    m->index_bytes = bytes[INDICES];
+    m->host.slots = fo_memory_alloc(1, m->index_bytes, error);
+    if (!m->host.slots)
         return FO_NOMEM;
-    return taking.status;
+    place(&m->host, &m->bounds, m->host.slots);
+    place(&m->step, &m->bounds, m->step.slots);
+    return FO_OK;
 }
 
 /* Work out the frequencies of rotation. */
@@ -150,24 +173,37 @@ static int given(int value, int otherwise)
     return value > 0 ? value : otherwise;
 }
 
-static fo_status settle_bounds(fo_model *m, const fo_model_options *options,
-                               fo_error *error)
+fo_status fo_model_settle(const fo_config *config,
+                          const fo_model_options *options,
+                          fo_model_options *bounds, fo_error *error)
 {
     fo_model_options none = {0};
     const fo_model_options *o = options ? options : &none;
-    fo_model_options *b = &m->bounds;
-    b->context = given(o->context, m->config.context);
-    if (b->context > m->config.context)
-        return fo_fail_short(error, FO_LIMIT, (uint64_t)b->context,
-                             (uint64_t)m->config.context,
+    fo_model_options b = {.context = given(o->context, config->context),
+                          .max_sequences = given(o->max_sequences, 1)};
+    b.max_logits = given(o->max_logits, b.max_sequences);
+    b.max_tokens = greater(given(o->max_tokens, 512), b.max_sequences);
+    b.max_tokens = greater(b.max_tokens, b.max_logits);
+    *bounds = b;
+    if (b.context > config->context)
+        return fo_fail_short(error, FO_LIMIT, (uint64_t)b.context,
+                             (uint64_t)config->context,
                              "a context of %d tokens is more than the %d the "
                              "model was made for",
-                             b->context, m->config.context);
-    b->max_sequences = given(o->max_sequences, 1);
-    b->max_logits = given(o->max_logits, b->max_sequences);
-    b->max_tokens = greater(given(o->max_tokens, 512), b->max_sequences);
-    b->max_tokens = greater(b->max_tokens, b->max_logits);
+                             b.context, config->context);
     return FO_OK;
+}
+
+/* Foretell what a model takes. */
+uint64_t fo_model_bytes(fo_device *device, const fo_config *config,
+                        const fo_model_options *bounds)
+{
+    size_t bytes[BUFFERS];
+    uint64_t sum = 0;
+    measure(device, config, bounds, bytes);
+    for (size_t i = 0; i < BUFFERS; i++)
+        sum += bytes[i];
+    return sum;
 }
 
 /* Open a model. */
@@ -176,7 +212,7 @@ static fo_status build(fo_model *m, const char *path,
 {
     TRY(fo_gguf_open(path, &m->gguf, error));
     TRY(fo_config_read(m->gguf, &m->config, error));
-    TRY(settle_bounds(m, options, error));
+    TRY(fo_model_settle(&m->config, options, &m->bounds, error));
     TRY(fo_tokenizer_open(m->gguf, &m->tokenizer, error));
     TRY(fo_weights_open(m->device, m->gguf, &m->config, &m->weights, error));
     TRY(take_buffers(m, error));

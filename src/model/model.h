@@ -48,6 +48,16 @@ fo_status fo_model_open(fo_device *device, const char *path,
                         fo_error *error);
 void fo_model_close(fo_model **model);
 
+/* `options` with no 0 left in them. FO_LIMIT as above. */
+fo_status fo_model_settle(const fo_config *config,
+                          const fo_model_options *options,
+                          fo_model_options *bounds, fo_error *error);
+
+/* What a model of these settled bounds takes of the device's memory, to the
+ * byte, besides its weights. Takes nothing. */
+uint64_t fo_model_bytes(fo_device *device, const fo_config *config,
+                        const fo_model_options *bounds);
+
 /* All borrowed; valid until the model is closed. */
 const fo_config *fo_model_config(const fo_model *model);
 const fo_gguf *fo_model_gguf(const fo_model *model);
