@@ -104,6 +104,25 @@ static fo_status open_staging(fo_block_manager *m, fo_error *error)
     return m->op->alloc(m->device, N * there_bytes, &m->there, error);
 }
 
+/* Foretell what the tables take. */
+static fo_pool_shape pool_shape(const fo_block_config *config)
+{
+    return (fo_pool_shape){
+        .num_blocks = config->total_blocks,
+        .B = config->block_size,
+        .max_rows = config->max_sequences,
+        .max_blocks = (config->max_length - 1) / config->block_size + 1,
+    };
+}
+
+uint64_t fo_block_config_table_bytes(fo_device *device,
+                                     const fo_block_config *config)
+{
+    fo_pool_shape shape = pool_shape(config);
+    return device->backend->pool_bytes(device, &shape) +
+           (uint64_t)config->max_sequences * there_bytes;
+}
+
 /* Open a manager. */
 fo_status fo_block_manager_open(fo_device *device,
                                 const fo_block_config *config,
@@ -119,12 +138,7 @@ fo_status fo_block_manager_open(fo_device *device,
     m->device = device;
     m->op = device->backend;
     m->config = *config;
-    m->shape = (fo_pool_shape){
-        .num_blocks = config->total_blocks,
-        .B = config->block_size,
-        .max_rows = config->max_sequences,
-        .max_blocks = (config->max_length - 1) / config->block_size + 1,
-    };
+    m->shape = pool_shape(config);
     status = m->op->pool_open(device, &m->shape, &m->pool, error);
     if (status == FO_OK)
         status =

@@ -38,6 +38,11 @@ typedef struct fo_block_config {
 uint64_t fo_block_config_token_bytes(const fo_block_config *config);
 uint64_t fo_block_config_bytes(const fo_block_config *config);
 
+/* Bytes of the device's memory that a manager takes besides K and V: for the
+ * pool, and for what the pool is asked. */
+uint64_t fo_block_config_table_bytes(fo_device *device,
+                                     const fo_block_config *config);
+
 /* Allocate everything the manager will ever use. FO_ARG for a shape with
  * nothing in it, FO_UNSUPPORTED for another dtype, FO_NOMEM with required and
  * available bytes: if the K and V memory exceeds what the device has free,

@@ -98,11 +98,10 @@ void fo_decode_loop_close(fo_decode_loop **loop)
 }
 
 /* Count the tokens to stop at, or note them. */
-static int note_stops(const fo_model *model, int32_t *stop)
+static int note_stops(const fo_tokenizer *tokenizer, int32_t *stop)
 {
-    const fo_tokenizer *tokenizer = fo_model_tokenizer(model);
     int stops = 0;
-    for (int32_t id = 0; id < fo_model_config(model)->V; id++)
+    for (int32_t id = 0; id < fo_tokenizer_size(tokenizer); id++)
         if (fo_tokenizer_is_stop(tokenizer, id)) {
             if (stop)
                 stop[stops] = id;
@@ -135,6 +134,15 @@ static fo_status take(fo_decode_loop *l, fo_error *error)
     return status;
 }
 
+uint64_t fo_decode_loop_bytes(const fo_tokenizer *tokenizer, int max_sequences,
+                              int most_tokens)
+{
+    fo_decode_loop loop = {.N = max_sequences,
+                           .most_tokens = most_tokens,
+                           .stops = note_stops(tokenizer, NULL)};
+    return lay_out(&loop, NULL, offsetof(fo_steps, drawn), NULL);
+}
+
 fo_status fo_decode_loop_open(fo_device *device, fo_model *model,
                               fo_block_manager *blocks, int most_tokens,
                               fo_decode_loop **out, fo_error *error)
@@ -148,13 +156,13 @@ fo_status fo_decode_loop_open(fo_device *device, fo_model *model,
     l->blocks = blocks;
     l->N = fo_model_bounds(model)->max_sequences;
     l->most_tokens = most_tokens;
-    l->stops = note_stops(model, NULL);
+    l->stops = note_stops(fo_model_tokenizer(model), NULL);
     fo_status status = take(l, error);
     if (status != FO_OK) {
         fo_decode_loop_close(&l);
         return status;
     }
-    note_stops(model, l->here.stop);
+    note_stops(fo_model_tokenizer(model), l->here.stop);
     fo_block_manager_show(blocks, &l->there);
     l->there.window = fo_model_config(model)->window;
     if (l->there.window == 0)

@@ -34,6 +34,11 @@ fo_status fo_decode_loop_open(fo_device *device, fo_model *model,
                               fo_decode_loop **out, fo_error *error);
 void fo_decode_loop_close(fo_decode_loop **loop);
 
+/* Declare what a loop takes. */
+/* What a loop takes of the device's memory, for the most sequences of a model
+ * with this tokenizer. */
+uint64_t fo_decode_loop_bytes(const fo_tokenizer *tokenizer, int max_sequences,
+                              int most_tokens);
 /* Draw `steps` tokens for each of N different sequences, or fewer `until_stop`;
  * the k-th token of sequence n goes to tokens[n * steps + k]. A sequence that
  * ends early says why, and keeps what it has; where no token could be drawn it
