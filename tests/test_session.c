@@ -174,14 +174,13 @@ static void gives_every_byte_back(void **state)
 static void refuses_nonsense(void **state)
 {
     const stage *s = *state;
-    fo_session_options wrong[] = {{.context = -1},
-                                  {.chunk = -1},
-                                  {.block_size = -1},
-                                  {.kv_dtype = FO_Q8_0}};
+    fo_session_options wrong[] = {{.context = -1},    {.chunk = -1},
+                                  {.block_size = -1}, {.kv_dtype = FO_Q8_0},
+                                  {.sequences = -1},  {.sequences = 1 << 30}};
     fo_session *session;
     fo_error error;
     int32_t token = 7;
-    for (int w = 0; w < 4; w++) {
+    for (int w = 0; w < 6; w++) {
         assert_int_equal(
             fo_session_load(s->device, s->path, &wrong[w], &session, &error),
             FO_ARG);

@@ -3,38 +3,62 @@
 #include "common/memory.h"
 #include "engine/decode_loop.h"
 
-/* The manager's name for the session's sequence. */
-enum { SEQUENCE = 0 };
+#include <inttypes.h>
 
 /* Rows of logits that are computed at once when all are wanted. */
 enum { LOGIT_ROWS = 32 };
 
-/* Remember where the sequence stands. */
-struct fo_session {
+/* Hold what the sessions of a load share. */
+typedef struct core {
     fo_device *device;
     fo_model *model;
     fo_block_manager *blocks;
-    int length;         /* tokens of the sequence                    */
-    int stored;         /* of these, with K and V: length, or 1 less */
-    int32_t last;       /* the last token, if there is one           */
-    bool ready;         /* the last pass ran it, as its last token   */
-    int last_row;       /* and this was its row                      */
+    fo_decode_loop *loop;
     int32_t *positions; /* (chunk)                                   */
     int64_t *slots;     /* (chunk)                                   */
-    fo_decode_loop *loop;
+    int sessions;       /* that there are now                        */
+    int64_t next;       /* the manager's name for the next sequence  */
+    uint64_t passes;    /* begun by the model                        */
+} core;
+
+/* Remember where a sequence stands. */
+struct fo_session {
+    core *core;
+    int64_t sequence; /* the manager's name for it                     */
+    int length;       /* tokens of the sequence                        */
+    int stored;       /* of these, with K and V: length, or 1 less     */
+    int32_t last;     /* the last token, if there is one               */
+    uint64_t pass;    /* that ran it, as its last token; 0 after a draw */
+    int last_row;     /* and its row there                             */
 };
 
+/* Whether the logits of the last token can still be computed. */
+static bool ready(const fo_session *s)
+{
+    return s->pass > 0 && s->pass == s->core->passes;
+}
+
 /* Unload a session. */
+static void close_core(core *c)
+{
+    fo_decode_loop_close(&c->loop);
+    fo_memory_free(c->slots);
+    fo_memory_free(c->positions);
+    fo_block_manager_close(&c->blocks);
+    fo_model_close(&c->model);
+    fo_memory_free(c);
+}
+
 void fo_session_unload(fo_session **session)
 {
     fo_session *s = *session;
     if (!s)
         return;
-    fo_decode_loop_close(&s->loop);
-    fo_memory_free(s->slots);
-    fo_memory_free(s->positions);
-    fo_block_manager_close(&s->blocks);
-    fo_model_close(&s->model);
+    core *c = s->core;
+    if (--c->sessions == 0)
+        close_core(c);
+    else
+        fo_block_manager_free_sequence(c->blocks, s->sequence, NULL);
     fo_memory_free(s);
     *session = NULL;
 }
@@ -47,11 +71,11 @@ static int smaller(int a, int b)
 
 static fo_status check_options(const fo_session_options *o, fo_error *error)
 {
-    if (o->context < 0 || o->chunk < 0 || o->block_size < 0)
+    if (o->context < 0 || o->chunk < 0 || o->block_size < 0 || o->sequences < 0)
         return fo_fail(error, FO_ARG,
-                       "context %d, chunk %d and block size %d must not be "
-                       "negative",
-                       o->context, o->chunk, o->block_size);
+                       "context %d, chunk %d, block size %d and sequences %d "
+                       "must not be negative",
+                       o->context, o->chunk, o->block_size, o->sequences);
     if (o->kv_dtype != FO_F32 && o->kv_dtype != FO_F16 &&
         o->kv_dtype != FO_BF16)
         return fo_fail(error, FO_ARG, "a cache cannot be stored as %s",
@@ -59,47 +83,67 @@ static fo_status check_options(const fo_session_options *o, fo_error *error)
     return FO_OK;
 }
 
-static fo_block_config shape_of(const fo_model *model,
-                                const fo_session_options *o)
+static fo_status choose_shape(const fo_model *model,
+                              const fo_session_options *o,
+                              fo_block_config *shape, fo_error *error)
 {
     const fo_config *c = fo_model_config(model);
     int context = fo_model_bounds(model)->context;
     int B = o->block_size > 0 ? o->block_size : 16;
-    return (fo_block_config){
-        .total_blocks = (context + B - 1) / B,
+    int64_t sequences = o->sequences > 0 ? o->sequences : 1;
+    int64_t blocks = sequences * ((context - 1) / B + 1);
+    if (blocks > 1 << 30)
+        return fo_fail(error, FO_ARG, "%" PRId64 " blocks are too many",
+                       blocks);
+    *shape = (fo_block_config){
+        .total_blocks = (int)blocks,
         .block_size = B,
         .num_layers = c->L,
         .kv_heads = c->K,
         .head_dim = c->D,
         .dtype = o->kv_dtype,
-        .max_sequences = 1,
+        .max_sequences = (int)sequences,
         .max_length = context,
     };
+    return FO_OK;
 }
 
-static fo_status build(fo_session *s, const char *path,
-                       const fo_session_options *o, fo_error *error)
+static fo_status build(core *c, const char *path, const fo_session_options *o,
+                       fo_error *error)
 {
     int chunk = o->chunk > 0 ? o->chunk : 512;
     fo_model_options bounds = {.context = o->context,
                                .max_tokens = chunk,
                                .max_logits = smaller(chunk, LOGIT_ROWS)};
+    fo_block_config shape;
     fo_status status = check_options(o, error);
     if (status == FO_OK)
-        status = fo_model_open(s->device, path, &bounds, &s->model, error);
+        status = fo_model_open(c->device, path, &bounds, &c->model, error);
+    if (status == FO_OK)
+        status = choose_shape(c->model, o, &shape, error);
+    if (status == FO_OK)
+        status = fo_block_manager_open(c->device, &shape, &c->blocks, error);
     if (status != FO_OK)
         return status;
-    fo_block_config shape = shape_of(s->model, o);
-    status = fo_block_manager_open(s->device, &shape, &s->blocks, error);
-    if (status != FO_OK)
-        return status;
-    s->positions = fo_memory_alloc((size_t)chunk, sizeof *s->positions, error);
-    if (s->positions)
-        s->slots = fo_memory_alloc((size_t)chunk, sizeof *s->slots, error);
-    if (!s->slots)
+    c->positions = fo_memory_alloc((size_t)chunk, sizeof *c->positions, error);
+    if (c->positions)
+        c->slots = fo_memory_alloc((size_t)chunk, sizeof *c->slots, error);
+    if (!c->slots)
         return FO_NOMEM;
-    return fo_decode_loop_open(s->device, s->model, s->blocks,
-                               fo_session_context(s), &s->loop, error);
+    return fo_decode_loop_open(c->device, c->model, c->blocks, shape.max_length,
+                               &c->loop, error);
+}
+
+/* A session of an empty sequence, which the manager does not know yet. */
+static fo_session *begin(core *c, fo_error *error)
+{
+    fo_session *s = fo_memory_alloc(1, sizeof *s, error);
+    if (!s)
+        return NULL;
+    s->core = c;
+    s->sequence = c->next++;
+    c->sessions++;
+    return s;
 }
 
 fo_status fo_session_load(fo_device *device, const char *path,
@@ -108,15 +152,45 @@ fo_status fo_session_load(fo_device *device, const char *path,
 {
     fo_session_options defaults = {0};
     *out = NULL;
-    fo_session *s = fo_memory_alloc(1, sizeof *s, error);
+    core *c = fo_memory_alloc(1, sizeof *c, error);
+    if (!c)
+        return FO_NOMEM;
+    c->device = device;
+    fo_status status = build(c, path, options ? options : &defaults, error);
+    if (status == FO_OK)
+        *out = begin(c, error);
+    if (*out)
+        return FO_OK;
+    close_core(c);
+    return status == FO_OK ? FO_NOMEM : status;
+}
+
+/* Fork a session. */
+fo_status fo_session_fork(fo_session *session, fo_session **out,
+                          fo_error *error)
+{
+    core *c = session->core;
+    int most = fo_block_manager_config(c->blocks)->max_sequences;
+    *out = NULL;
+    if (c->sessions == most)
+        return fo_fail_short(error, FO_FULL, (uint64_t)most + 1, (uint64_t)most,
+                             "all %d sessions of this load are in use", most);
+    fo_session *s = begin(c, error);
     if (!s)
         return FO_NOMEM;
-    s->device = device;
-    fo_status status = build(s, path, options ? options : &defaults, error);
-    if (status != FO_OK)
+    fo_status status = FO_OK;
+    if (session->stored > 0)
+        status = fo_block_manager_fork(c->blocks, session->sequence,
+                                       s->sequence, session->stored, error);
+    if (status != FO_OK) {
         fo_session_unload(&s);
+        return status;
+    }
+    int64_t sequence = s->sequence;
+    *s = *session;
+    s->sequence = sequence;
     *out = s;
-    return status;
+    return FO_OK;
 }
 
 /* Run one chunk. */
@@ -124,29 +198,29 @@ fo_status fo_session_load(fo_device *device, const char *path,
 static fo_status run_chunk(fo_session *s, const int32_t *tokens, int count,
                            fo_error *error)
 {
-    const fo_block_table *table = fo_block_manager_table(s->blocks);
+    const fo_block_table *table = fo_block_manager_table(s->core->blocks);
     fo_status status =
-        fo_block_manager_extend(s->blocks, SEQUENCE, count, error);
+        fo_block_manager_extend(s->core->blocks, s->sequence, count, error);
     if (status != FO_OK)
         return status;
-    fo_block_tables tables = fo_block_manager_tables(s->blocks, NULL);
-    fo_block_table_slots(table, SEQUENCE, s->stored, count, s->slots);
+    fo_block_tables tables = fo_block_manager_tables(s->core->blocks, NULL);
+    fo_block_table_slots(table, s->sequence, s->stored, count, s->core->slots);
     for (int i = 0; i < count; i++)
-        s->positions[i] = s->stored + i;
+        s->core->positions[i] = s->stored + i;
     fo_batch batch = {
         .T = count,
         .N = 1,
         .tokens = tokens,
-        .positions = s->positions,
-        .slots = s->slots,
+        .positions = s->core->positions,
+        .slots = s->core->slots,
         .query_start = (int32_t[]){0, count},
         .length = (int32_t[]){s->stored + count},
-        .row = (int32_t[]){fo_block_table_row(table, SEQUENCE)},
+        .row = (int32_t[]){fo_block_table_row(table, s->sequence)},
         .table = tables.table,
         .max_blocks = tables.max_blocks,
-        .kv = fo_block_manager_layers(s->blocks),
+        .kv = fo_block_manager_layers(s->core->blocks),
     };
-    status = fo_model_forward(s->model, &batch, error);
+    status = fo_model_forward(s->core->model, &batch, error);
     if (status == FO_OK)
         s->stored += count;
     return status;
@@ -156,18 +230,19 @@ static fo_status run_chunk(fo_session *s, const int32_t *tokens, int count,
 static fo_status read_logits(fo_session *s, int count,
                              float *logits /* (count, V) */, fo_error *error)
 {
-    size_t V = (size_t)fo_model_config(s->model)->V;
-    int most = fo_model_bounds(s->model)->max_logits;
+    size_t V = (size_t)fo_model_config(s->core->model)->V;
+    int most = fo_model_bounds(s->core->model)->max_logits;
     for (int done = 0, n; done < count; done += n) {
         int32_t rows[LOGIT_ROWS];
         const float *computed;
         n = smaller(most, count - done);
         for (int i = 0; i < n; i++)
             rows[i] = done + i;
-        fo_status status = fo_model_logits(s->model, rows, n, &computed, error);
+        fo_status status =
+            fo_model_logits(s->core->model, rows, n, &computed, error);
         if (status == FO_OK)
-            status = s->device->backend->download(
-                s->device, logits + (size_t)done * V, computed,
+            status = s->core->device->backend->download(
+                s->core->device, logits + (size_t)done * V, computed,
                 (size_t)n * V * sizeof *logits, error);
         if (status != FO_OK)
             return status;
@@ -179,18 +254,18 @@ static fo_status read_logits(fo_session *s, int count,
 /* Give back the blocks that the window has left behind. */
 static fo_status trim(fo_session *s, fo_error *error)
 {
-    int window = fo_model_config(s->model)->window;
+    int window = fo_model_config(s->core->model)->window;
     if (window == 0 || s->stored <= window)
         return FO_OK;
-    return fo_block_manager_trim(s->blocks, SEQUENCE, s->stored - window,
-                                 error);
+    return fo_block_manager_trim(s->core->blocks, s->sequence,
+                                 s->stored - window, error);
 }
 
 static fo_status run_chunks(fo_session *s, const int32_t *tokens, size_t count,
                             float *logits /* (count, V) */, fo_error *error)
 {
-    size_t V = (size_t)fo_model_config(s->model)->V;
-    size_t chunk = (size_t)fo_model_bounds(s->model)->max_tokens;
+    size_t V = (size_t)fo_model_config(s->core->model)->V;
+    size_t chunk = (size_t)fo_model_bounds(s->core->model)->max_tokens;
     bool fresh = s->stored == 0;
     fo_status status = FO_OK;
     for (size_t done = 0, n; done < count && status == FO_OK; done += n) {
@@ -209,10 +284,11 @@ static fo_status run(fo_session *s, const int32_t *tokens, size_t count,
                      float *logits /* (count, V) */, fo_error *error)
 {
     int before = s->stored;
-    s->ready = false;
+    s->pass = 0;
+    s->core->passes++;
     fo_status status = run_chunks(s, tokens, count, logits, error);
     if (status != FO_OK) {
-        fo_block_manager_truncate(s->blocks, SEQUENCE, before, NULL);
+        fo_block_manager_truncate(s->core->blocks, s->sequence, before, NULL);
         s->stored = before;
     }
     return status;
@@ -221,7 +297,7 @@ static fo_status run(fo_session *s, const int32_t *tokens, size_t count,
 /* Append tokens that are given. */
 static fo_status check_room(const fo_session *s, size_t count, fo_error *error)
 {
-    int context = fo_model_bounds(s->model)->context;
+    int context = fo_model_bounds(s->core->model)->context;
     if (count <= (size_t)(context - s->length))
         return FO_OK;
     return fo_fail_short(error, FO_LIMIT, (uint64_t)s->length + count,
@@ -244,7 +320,7 @@ fo_status fo_session_prefill(fo_session *s, const int32_t *tokens /* (count) */,
         return status;
     s->length += (int)count;
     s->last = tokens[count - 1];
-    s->ready = true;
+    s->pass = s->core->passes;
     return FO_OK;
 }
 
@@ -254,14 +330,15 @@ static fo_status run_last(fo_session *s, fo_error *error)
 {
     fo_status status = FO_OK;
     if (s->stored == s->length) {
-        status = fo_block_manager_truncate(s->blocks, SEQUENCE, s->length - 1,
-                                           error);
+        status = fo_block_manager_truncate(s->core->blocks, s->sequence,
+                                           s->length - 1, error);
         if (status == FO_OK)
             s->stored--;
     }
     if (status == FO_OK)
         status = run(s, &s->last, 1, NULL, error);
-    s->ready = status == FO_OK;
+    if (status == FO_OK)
+        s->pass = s->core->passes;
     return status;
 }
 
@@ -274,17 +351,18 @@ fo_status fo_session_decode(fo_session *s, const fo_sampling *sampling,
     if (s->length == 0)
         return fo_fail(error, FO_ARG, "an empty sequence has no next token");
     fo_status status = check_room(s, 1, error);
-    if (status == FO_OK && !s->ready)
+    if (status == FO_OK && !ready(s))
         status = run_last(s, error);
     if (status == FO_OK)
-        status = fo_model_logits(s->model, &s->last_row, 1, &logits, error);
+        status =
+            fo_model_logits(s->core->model, &s->last_row, 1, &logits, error);
     if (status == FO_OK)
-        status = fo_model_sample(s->model, &drawn, 1, token, error);
+        status = fo_model_sample(s->core->model, &drawn, 1, token, error);
     if (status != FO_OK)
         return status;
     s->last = *token;
     s->length++;
-    s->ready = false;
+    s->pass = 0;
     return FO_OK;
 }
 
@@ -311,17 +389,18 @@ fo_status fo_session_generate(fo_session *s, const fo_sampling *sampling,
     status = draw_first(s, sampling, tokens, count, error);
     if (status != FO_OK || *count == most ||
         (until_stop && *count &&
-         fo_tokenizer_is_stop(fo_model_tokenizer(s->model), tokens[0])))
+         fo_tokenizer_is_stop(fo_model_tokenizer(s->core->model), tokens[0])))
         return status;
-    fo_decoding decoding = {SEQUENCE, s->last, *sampling, 0, false, {0}};
+    fo_decoding decoding = {s->sequence, s->last, *sampling, 0, false, {0}};
     decoding.sampling.position = (uint64_t)s->length;
-    status = fo_decode_loop_run(s->loop, &decoding, 1, most - *count,
+    s->core->passes++;
+    status = fo_decode_loop_run(s->core->loop, &decoding, 1, most - *count,
                                 until_stop, tokens + *count, error);
     /* Note what the loop has appended. */
     *count += decoding.count;
     s->length += decoding.count;
-    s->stored =
-        fo_block_table_length(fo_block_manager_table(s->blocks), SEQUENCE);
+    s->stored = fo_block_table_length(fo_block_manager_table(s->core->blocks),
+                                      s->sequence);
     if (decoding.count > 0)
         s->last = tokens[*count - 1];
     if (status == FO_OK && decoding.error.status != FO_OK) {
@@ -337,18 +416,23 @@ fo_status fo_session_encode(const fo_session *s, const char *text, size_t bytes,
                             unsigned flags, int32_t **ids, size_t *count,
                             fo_error *error)
 {
-    return fo_tokenizer_encode(fo_model_tokenizer(s->model), text, bytes, flags,
-                               ids, count, error);
+    return fo_tokenizer_encode(fo_model_tokenizer(s->core->model), text, bytes,
+                               flags, ids, count, error);
 }
 
 const fo_model *fo_session_model(const fo_session *s)
 {
-    return s->model;
+    return s->core->model;
 }
 
 const fo_block_manager *fo_session_blocks(const fo_session *s)
 {
-    return s->blocks;
+    return s->core->blocks;
+}
+
+int64_t fo_session_sequence(const fo_session *s)
+{
+    return s->sequence;
 }
 
 int fo_session_length(const fo_session *s)
@@ -358,5 +442,5 @@ int fo_session_length(const fo_session *s)
 
 int fo_session_context(const fo_session *s)
 {
-    return fo_model_bounds(s->model)->context;
+    return fo_model_bounds(s->core->model)->context;
 }

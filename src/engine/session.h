@@ -1,9 +1,10 @@
-/* A model at work on one sequence of tokens, in a paged cache.
+/* A model at work on a sequence of tokens, in a paged cache.
  *
  *     load -> encode -> prefill -> decode, decode, ... -> unload
+ *                               -> fork -> decode, ... -> unload
  *
  * A call that fails leaves the sequence as it was before. One thread at a time
- * may use a session. */
+ * may use the sessions of one load. */
 #ifndef FOLIO_ENGINE_SESSION_H
 #define FOLIO_ENGINE_SESSION_H
 
@@ -18,16 +19,20 @@ typedef struct fo_session_options {
     int context;       /* most tokens of the sequence; default: the model's */
     int chunk;         /* tokens of one pass over a prompt; default: 512    */
     int block_size;    /* tokens of a block; default: 16                    */
+    int sequences;     /* most sessions of one load at once; default: 1     */
     fo_dtype kv_dtype; /* of the cache: F32, F16 or BF16                    */
 } fo_session_options;
 
-/* Name the five verbs. */
+/* Name the six verbs. */
 /* Load the model at `path`. `device` must outlive the session. Errors: those of
  * fo_model_open, FO_ARG for settings out of range, FO_NOMEM. A load that fails
  * gives back all it has taken. */
 fo_status fo_session_load(fo_device *device, const char *path,
                           const fo_session_options *options, fo_session **out,
                           fo_error *error);
+
+/* End one session and give its blocks back. With the last one of a load its
+ * model goes too. Null is allowed. */
 void fo_session_unload(fo_session **session);
 
 /* Ids of a text; as fo_tokenizer_encode. */
@@ -60,10 +65,23 @@ fo_status fo_session_generate(fo_session *session, const fo_sampling *sampling,
                               int32_t *tokens /* (most) */, int *count,
                               fo_error *error);
 
+/* Let a sequence go on in two ways. */
+/* Let a second session begin with the tokens of the first. The two share the
+ * model and all blocks that neither has written since; what one appends the
+ * other does not see. Both draw what a session of its own would have drawn.
+ * FO_FULL: options.sequences are in use, with required and available;
+ * FO_NOMEM. */
+fo_status fo_session_fork(fo_session *session, fo_session **out,
+                          fo_error *error);
+
 /* Look into a session. */
-/* Both borrowed; valid until the session is unloaded. */
+/* Both borrowed, and the same for all sessions of one load; valid until the
+ * last of them is unloaded. */
 const fo_model *fo_session_model(const fo_session *session);
 const fo_block_manager *fo_session_blocks(const fo_session *session);
+
+/* The manager's name for the sequence. It knows none that is empty. */
+int64_t fo_session_sequence(const fo_session *session);
 
 /* Tokens of the sequence, and how many it may have. */
 int fo_session_length(const fo_session *session);
