@@ -225,10 +225,25 @@ void fo_weights_close(fo_weights **weights)
     *weights = NULL;
 }
 
+/* The factors of RoPE, which no device maps. */
+static bool read_on_the_host(fo_gguf_string name)
+{
+    static const char *const names[] = {"rope_factors_long.weight",
+                                        "rope_factors_short.weight",
+                                        "rope_freqs.weight"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (fo_gguf_string_is(name, names[i]))
+            return true;
+    return false;
+}
+
 uint64_t fo_weights_bytes(const fo_gguf *gguf)
 {
     uint64_t bytes = 0;
-    for (int i = 0; i < fo_gguf_tensor_count(gguf); i++)
-        bytes += fo_gguf_tensor_at(gguf, i)->bytes;
+    for (int i = 0; i < fo_gguf_tensor_count(gguf); i++) {
+        const fo_gguf_tensor *tensor = fo_gguf_tensor_at(gguf, i);
+        if (!read_on_the_host(tensor->name))
+            bytes += tensor->bytes;
+    }
     return bytes;
 }

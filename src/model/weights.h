@@ -41,8 +41,8 @@ typedef struct fo_weights {
     int mapped_count;
 } fo_weights;
 
-/* Bytes of tensor data in the file: what mapping will ask of a device that does
- * not compute in host memory. */
+/* Bytes of tensor data that opening will map: what it will ask of a device that
+ * does not compute in host memory. Read from the file's descriptions alone. */
 uint64_t fo_weights_bytes(const fo_gguf *gguf);
 
 /* `device` and `gguf` must outlive the weights. FO_UNKNOWN: a tensor is

@@ -1,0 +1,142 @@
+#include "engine/plan.h"
+
+#include "engine/decode_loop.h"
+#include "model/weights.h"
+
+#include <inttypes.h>
+
+/* Judge a request. */
+enum { MOST = 1 << 24 };
+
+static fo_status judge(const fo_plan_request *r, fo_error *error)
+{
+    const struct {
+        const char *name;
+        int value;
+    } numbers[] = {
+        {"context", r->context},         {"max_tokens", r->max_tokens},
+        {"max_logits", r->max_logits},   {"max_sequences", r->max_sequences},
+        {"block_size", r->block_size},   {"total_blocks", r->total_blocks},
+        {"loop_tokens", r->loop_tokens},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (numbers[i].value < 0 || numbers[i].value > MOST)
+            return fo_fail(error, FO_ARG, "%s is %d, not from 0 to %d",
+                           numbers[i].name, numbers[i].value, MOST);
+    if (r->kv_dtype != FO_F32 && r->kv_dtype != FO_F16 &&
+        r->kv_dtype != FO_BF16)
+        return fo_fail(error, FO_ARG, "a cache cannot be stored as %s",
+                       fo_dtype_info_get(r->kv_dtype)->name);
+    return FO_OK;
+}
+
+/* Plan the cache. */
+static fo_block_config cache_of(const fo_config *c, const fo_plan_request *r,
+                                const fo_model_options *bounds)
+{
+    int B = r->block_size > 0 ? r->block_size : 16;
+    return (fo_block_config){
+        .total_blocks = r->total_blocks > 0 ? r->total_blocks
+                                            : (bounds->context - 1) / B + 1,
+        .block_size = B,
+        .num_layers = c->L,
+        .kv_heads = c->K,
+        .head_dim = c->D,
+        .dtype = r->kv_dtype,
+        .max_sequences = bounds->max_sequences,
+        .max_length = bounds->context,
+    };
+}
+
+/* Reckon the bytes of K and V. */
+/* A file may claim any shape: too much for 64 bits is told as the most. */
+static uint64_t cache_bytes(const fo_block_config *cache)
+{
+    uint64_t bytes;
+    if (__builtin_mul_overflow(fo_block_config_token_bytes(cache),
+                               (uint64_t)cache->total_blocks *
+                                   (uint64_t)cache->block_size,
+                               &bytes))
+        return UINT64_MAX / 2;
+    return bytes;
+}
+
+/* Plan the decode loop. */
+/* The tokens to stop at are the tokenizer's to know, so it is opened and
+ * closed. */
+static fo_status add_loop(const fo_gguf *gguf, const fo_plan_request *r,
+                          fo_plan *plan, fo_error *error)
+{
+    fo_tokenizer *tokenizer;
+    if (r->loop_tokens == 0)
+        return FO_OK;
+    fo_status status = fo_tokenizer_open(gguf, &tokenizer, error);
+    if (status != FO_OK)
+        return status;
+    plan->workspace +=
+        fo_decode_loop_bytes(tokenizer, plan->sequences, r->loop_tokens);
+    fo_tokenizer_close(&tokenizer);
+    return FO_OK;
+}
+
+/* Add the parts of a plan. */
+fo_status fo_plan_of(fo_device *device, const fo_gguf *gguf,
+                     const fo_plan_request *request, fo_plan *plan,
+                     fo_error *error)
+{
+    fo_config config;
+    fo_device_info info;
+    fo_model_options bounds;
+    const fo_model_options asked = {
+        .context = request->context,
+        .max_tokens = request->max_tokens,
+        .max_sequences = request->max_sequences,
+        .max_logits = request->max_logits,
+    };
+    *plan = (fo_plan){0};
+    fo_status status = judge(request, error);
+    if (status == FO_OK)
+        status = fo_config_read(gguf, &config, error);
+    if (status == FO_OK)
+        status = fo_model_settle(&config, &asked, &bounds, error);
+    if (status != FO_OK)
+        return status;
+    fo_block_config cache = cache_of(&config, request, &bounds);
+    device->backend->info(device, &info);
+    plan->context = bounds.context;
+    plan->sequences = bounds.max_sequences;
+    plan->blocks = cache.total_blocks;
+    plan->token_bytes = fo_block_config_token_bytes(&cache);
+    plan->block_bytes = plan->token_bytes * (uint64_t)cache.block_size;
+    plan->weights = fo_weights_bytes(gguf);
+    plan->workspace = fo_model_bytes(device, &config, &bounds);
+    plan->kv = cache_bytes(&cache);
+    plan->tables = fo_block_config_table_bytes(device, &cache);
+    status = add_loop(gguf, request, plan, error);
+    plan->required = plan->weights + plan->workspace + plan->kv + plan->tables;
+    plan->available = info.memory_free;
+    return status;
+}
+
+/* Refuse what does not fit. */
+fo_status fo_plan_make(fo_device *device, const char *path,
+                       const fo_plan_request *request, fo_plan *plan,
+                       fo_error *error)
+{
+    fo_gguf *gguf;
+    *plan = (fo_plan){0};
+    fo_status status = fo_gguf_open(path, &gguf, error);
+    if (status != FO_OK)
+        return status;
+    status = fo_plan_of(device, gguf, request, plan, error);
+    fo_gguf_close(&gguf);
+    if (status == FO_OK && plan->required > plan->available)
+        status =
+            fo_fail_short(error, FO_NOMEM, plan->required, plan->available,
+                          "loading takes %" PRIu64 " bytes (weights %" PRIu64
+                          ", workspace %" PRIu64 ", cache %" PRIu64
+                          ", tables %" PRIu64 "), %" PRIu64 " are available",
+                          plan->required, plan->weights, plan->workspace,
+                          plan->kv, plan->tables, plan->available);
+    return status;
+}
