@@ -97,7 +97,7 @@ static void judge_write(const cache_case *c, int seeds)
 }
 
 /* Compare writes over a grid. */
-static void test_writes_are_the_same_on_both_sides(void **state)
+static void test_A7_writes_are_the_same_on_both_sides(void **state)
 {
     (void)state;
     static const int block_sizes[] = {8, 16, 32, 256};
@@ -125,7 +125,7 @@ static void test_writes_are_the_same_on_both_sides(void **state)
 }
 
 /* Refuse nothing and write nothing for a slot that is not there. */
-static void test_slots_outside_the_cache_write_nothing(void **state)
+static void test_A7_slots_outside_the_cache_write_nothing(void **state)
 {
     (void)state;
     cache_case c = {FO_F32, 2, 1, 4, 8, 4, 0, 0};
@@ -227,8 +227,8 @@ int main(void)
         return 1;
     verso = verso_open();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_writes_are_the_same_on_both_sides),
-        cmocka_unit_test(test_slots_outside_the_cache_write_nothing),
+        cmocka_unit_test(test_A7_writes_are_the_same_on_both_sides),
+        cmocka_unit_test(test_A7_slots_outside_the_cache_write_nothing),
         cmocka_unit_test(test_copies_are_the_same_on_both_sides),
         cmocka_unit_test(test_no_cache_is_refused),
     };

@@ -333,7 +333,7 @@ static void expect_same_blocks(const fo_session *s, const fo_block_stats *want)
 }
 
 /* The same tokens and the same blocks, in draws of 1, 7, or all at once. */
-static void draws_the_tokens_of_single_steps(void **state)
+static void d8_draws_the_tokens_of_single_steps(void **state)
 {
     (void)state;
     const toy_model *toys[] = {&plain, &windowed, &llama};
@@ -380,7 +380,7 @@ static void want_of(const fo_backend *backend, int64_t sequence, int count,
 }
 
 /* Three sequences in one loop, two of which begin in a shared block. */
-static void draws_for_several_sequences(void **state)
+static void d7_draws_for_several_sequences(void **state)
 {
     (void)state;
     const fo_backend *backends[2];
@@ -687,8 +687,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(asks_the_host_nothing),
-        cmocka_unit_test(draws_the_tokens_of_single_steps),
-        cmocka_unit_test(draws_for_several_sequences),
+        cmocka_unit_test(d8_draws_the_tokens_of_single_steps),
+        cmocka_unit_test(d7_draws_for_several_sequences),
         cmocka_unit_test(stops_where_it_should),
         cmocka_unit_test(runs_the_pool_dry),
         cmocka_unit_test(survives_a_step_that_fails),

@@ -98,7 +98,7 @@ static fo_status whole_life(fo_device *device, const char *path,
     return status;
 }
 
-static void survives_every_failed_allocation(void **state)
+static void d5_survives_every_failed_allocation(void **state)
 {
     stage *s = *state;
     fo_status status = FO_NOMEM;
@@ -119,7 +119,7 @@ static void survives_every_failed_allocation(void **state)
 }
 
 /* Run a context to its end. */
-static void runs_the_context_to_its_end(void **state)
+static void d2_runs_the_context_to_its_end(void **state)
 {
     stage *s = *state;
     fo_session_options forty = {.context = 40, .block_size = 16};
@@ -150,7 +150,7 @@ static void runs_the_context_to_its_end(void **state)
 }
 
 /* Load and unload ten times. */
-static void gives_every_byte_back(void **state)
+static void d6_gives_every_byte_back(void **state)
 {
     const stage *s = *state;
     const fo_dtype types[] = {FO_F32, FO_F16, FO_BF16};
@@ -197,7 +197,7 @@ static void refuses_nonsense(void **state)
     fo_session_unload(&session);
 }
 
-static void refuses_a_load_beyond_the_limit(void **state)
+static void d3_refuses_a_load_beyond_the_limit(void **state)
 {
     const stage *s = *state;
     int refused = 0;
@@ -239,7 +239,7 @@ static float *logits_in_chunks(const stage *s, int chunk, int block_size)
     return logits;
 }
 
-static void prefills_alike_in_chunks(void **state)
+static void b5_prefills_alike_in_chunks(void **state)
 {
     const toy_model *toys[] = {&plain, &windowed, &llama};
     stage s = *(stage *)*state;
@@ -269,7 +269,7 @@ static void drawn_with(const stage *s, fo_session_options options,
     fo_session_unload(&session);
 }
 
-static void draws_the_same_tokens(void **state)
+static void d8_draws_the_same_tokens(void **state)
 {
     const fo_session_options ways[] = {
         {0}, {0}, {.chunk = 1}, {.chunk = 13, .block_size = 4}};
@@ -328,7 +328,7 @@ static void leaves_the_sequence_as_it_was(void **state)
 }
 
 /* Free what the window has left behind. */
-static void frees_what_the_window_left(void **state)
+static void b6_frees_what_the_window_left(void **state)
 {
     stage s = *(stage *)*state;
     fo_session_options options = {.chunk = 16, .block_size = 8};
@@ -346,7 +346,7 @@ static void frees_what_the_window_left(void **state)
 }
 
 /* Draw the pinned tokens. */
-static void draws_the_pinned_tokens(void **state)
+static void d1_draws_the_pinned_tokens(void **state)
 {
     stage s = {.path = "", .device = ((stage *)*state)->device};
     char text[256];
@@ -397,16 +397,16 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(survives_every_failed_allocation),
-        cmocka_unit_test(runs_the_context_to_its_end),
-        cmocka_unit_test(prefills_alike_in_chunks),
-        cmocka_unit_test(draws_the_same_tokens),
+        cmocka_unit_test(d5_survives_every_failed_allocation),
+        cmocka_unit_test(d2_runs_the_context_to_its_end),
+        cmocka_unit_test(b5_prefills_alike_in_chunks),
+        cmocka_unit_test(d8_draws_the_same_tokens),
         cmocka_unit_test(leaves_the_sequence_as_it_was),
-        cmocka_unit_test(frees_what_the_window_left),
+        cmocka_unit_test(b6_frees_what_the_window_left),
         cmocka_unit_test(refuses_nonsense),
-        cmocka_unit_test(refuses_a_load_beyond_the_limit),
-        cmocka_unit_test(gives_every_byte_back),
-        cmocka_unit_test(draws_the_pinned_tokens),
+        cmocka_unit_test(d3_refuses_a_load_beyond_the_limit),
+        cmocka_unit_test(d6_gives_every_byte_back),
+        cmocka_unit_test(d1_draws_the_pinned_tokens),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
