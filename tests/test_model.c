@@ -92,6 +92,9 @@ static float *run_rows(stage *s, const row_of_step *rows, int n, int late)
     int32_t tokens[128], positions[128], start[SEQUENCES + 1] = {0};
     int32_t length[SEQUENCES], row[SEQUENCES], last[SEQUENCES];
     int64_t slots[128];
+    int decodes = 0;
+    while (decodes < n && rows[decodes].count == 1)
+        decodes++;
     const fo_block_table *table = fo_block_manager_table(s->blocks);
     for (int i = 0, t = 0; i < n; i++) {
         int before = fo_block_table_length(table, rows[i].name);
@@ -122,7 +125,8 @@ static float *run_rows(stage *s, const row_of_step *rows, int n, int late)
                       .row = row,
                       .table = tables.table,
                       .max_blocks = tables.max_blocks,
-                      .kv = fo_block_manager_layers(s->blocks)};
+                      .kv = fo_block_manager_layers(s->blocks),
+                      .decodes = decodes};
     const float *logits;
     float *host = malloc((size_t)n * V * sizeof *host);
     poison(host, (size_t)n * V * sizeof *host);

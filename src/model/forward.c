@@ -19,6 +19,17 @@ static fo_status check_tokens(const fo_model *m, const fo_batch *batch,
     return FO_OK;
 }
 
+/* How many sequences, from the first, are attended one query each. */
+static int decodes_of(const fo_batch *batch)
+{
+    if (batch->decodes > 0 || batch->T != batch->N)
+        return batch->decodes;
+    for (int n = 0; n < batch->N; n++)
+        if (batch->query_start[n + 1] - batch->query_start[n] != 1)
+            return 0;
+    return batch->N;
+}
+
 static fo_status send_indices(fo_model *m, const fo_batch *batch,
                               fo_error *error)
 {
@@ -28,6 +39,9 @@ static fo_status send_indices(fo_model *m, const fo_batch *batch,
     memcpy(m->host.positions, batch->positions, T * sizeof *batch->positions);
     memcpy(m->host.query_start, batch->query_start,
            (N + 1) * sizeof *batch->query_start);
+    int n = decodes_of(batch);
+    for (int i = n; i <= batch->N; i++)
+        m->host.prefill_start[i - n] = batch->query_start[i] - n;
     memcpy(m->host.length, batch->length, N * sizeof *batch->length);
     memcpy(m->host.row, batch->row, N * sizeof *batch->row);
     return m->device->backend->upload(m->device, m->step.slots, m->host.slots,
@@ -43,9 +57,9 @@ typedef struct pass {
     const int32_t *positions; /* (T)                                 */
     const int64_t *slots;     /* (T)                                 */
     const fo_kv *kv;          /* (L) on the host                     */
-    fo_attention attention;
     fo_block_tables tables;
-    bool decode; /* one query a sequence */
+    fo_attention decode;  /* the first sequences, one query each       */
+    fo_attention prefill; /* the others                                */
     fo_error *error;
 } pass;
 
@@ -100,7 +114,29 @@ static fo_status rotate(const pass *p, float *x, int heads, int stride)
     return p->backend->rope(m->device, x, &rope, p->error);
 }
 
-static fo_status attend(pass *p, const fo_layer_weights *w, const fo_kv *kv)
+/* Let each query look at the keys of its sequence. */
+static fo_status look(const pass *p, const projected *x, const fo_kv *kv)
+{
+    fo_model *m = p->model;
+    fo_attention decode = p->decode, prefill = p->prefill;
+    int n = decode.N;
+    decode.q_stride = prefill.q_stride = x->q_stride;
+    if (n > 0)
+        TRY(p->backend->attention_decode(m->device, m->inner, x->q, kv,
+                                         &p->tables, &decode, m->workspace,
+                                         p->error));
+    if (prefill.N == 0)
+        return FO_OK;
+    fo_block_tables tables = p->tables;
+    tables.row += n;
+    return p->backend->attention_prefill(
+        m->device, m->inner + (size_t)n * (size_t)(m->config.H * m->config.D),
+        x->q + (size_t)n * (size_t)x->q_stride, kv, &tables, &prefill,
+        m->workspace, p->error);
+}
+
+static fo_status attend(const pass *p, const fo_layer_weights *w,
+                        const fo_kv *kv)
 {
     fo_model *m = p->model;
     const fo_config *c = &m->config;
@@ -113,11 +149,7 @@ static fo_status attend(pass *p, const fo_layer_weights *w, const fo_kv *kv)
     TRY(rotate(p, x.k, c->K, x.kv_stride));
     TRY(p->backend->kv_write(m->device, kv, x.k, x.v, x.kv_stride, p->slots, T,
                              p->error));
-    p->attention.q_stride = x.q_stride;
-    TRY((p->decode ? p->backend->attention_decode
-                   : p->backend->attention_prefill)(
-        m->device, m->inner, x.q, kv, &p->tables, &p->attention, m->workspace,
-        p->error));
+    TRY(look(p, &x, kv));
     TRY(linear(p, m->narrow, m->inner, &w->attn_out));
     return p->backend->add(m->device, m->stream, m->stream, m->narrow,
                            (int64_t)T * c->C, p->error);
@@ -166,6 +198,15 @@ static fo_attention attention_of(const fo_model *m, int N, int T,
     };
 }
 
+static int longest(const int32_t *length, int N)
+{
+    int longest = 0;
+    for (int n = 0; n < N; n++)
+        if (longest < length[n])
+            longest = length[n];
+    return longest;
+}
+
 static pass begin(fo_model *m, const fo_batch *batch, fo_error *error)
 {
     pass p = {.model = m,
@@ -175,17 +216,14 @@ static pass begin(fo_model *m, const fo_batch *batch, fo_error *error)
               .positions = m->step.positions,
               .slots = m->step.slots,
               .kv = batch->kv,
-              .decode = batch->T == batch->N,
               .error = error};
-    p.attention = attention_of(m, batch->N, batch->T, m->step.query_start,
-                               m->step.length);
+    int n = decodes_of(batch);
     p.tables = (fo_block_tables){batch->table, batch->max_blocks, m->step.row};
-    for (int n = 0; n < batch->N; n++) {
-        int queries = batch->query_start[n + 1] - batch->query_start[n];
-        p.decode = p.decode && queries == 1;
-        if (p.attention.max_length < batch->length[n])
-            p.attention.max_length = batch->length[n];
-    }
+    p.decode = attention_of(m, n, n, m->step.query_start, m->step.length);
+    p.decode.max_length = longest(batch->length, n);
+    p.prefill = attention_of(m, batch->N - n, batch->T - n,
+                             m->step.prefill_start, m->step.length + n);
+    p.prefill.max_length = longest(batch->length + n, batch->N - n);
     return p;
 }
 
@@ -206,6 +244,8 @@ fo_status fo_model_forward(fo_model *m, const fo_batch *batch, fo_error *error)
     assert(batch->T <= m->bounds.max_tokens);
     assert(batch->N <= m->bounds.max_sequences);
     assert(batch->query_start[batch->N] == batch->T);
+    assert(batch->decodes <= batch->N);
+    assert(batch->query_start[batch->decodes] == batch->decodes);
     m->last_tokens = m->last_logits = 0;
     TRY(check_tokens(m, batch, error));
     TRY(send_indices(m, batch, error));
@@ -296,10 +336,9 @@ fo_status fo_model_decode(fo_model *m, const fo_steps *steps,
               .positions = steps->position,
               .slots = steps->slot,
               .kv = kv,
-              .decode = true,
               .error = error};
-    p.attention = attention_of(m, N, N, steps->query_start, steps->length);
-    p.attention.max_length = max_length;
+    p.decode = attention_of(m, N, N, steps->query_start, steps->length);
+    p.decode.max_length = max_length;
     p.tables =
         (fo_block_tables){steps->pool.table, steps->max_blocks, steps->row};
     TRY(run_layers(&p));

@@ -63,9 +63,9 @@ static size_t place(indices *at, const fo_model_options *bounds, void *base)
 {
     size_t T = (size_t)bounds->max_tokens, N = (size_t)bounds->max_sequences;
     size_t offset = T * sizeof *at->slots;
-    int32_t **fields[] = {&at->tokens, &at->positions, &at->query_start,
-                          &at->length, &at->row};
-    size_t counts[] = {T, T, N + 1, N, N};
+    int32_t **fields[] = {&at->tokens,        &at->positions, &at->query_start,
+                          &at->prefill_start, &at->length,    &at->row};
+    size_t counts[] = {T, T, N + 1, N + 1, N, N};
     if (base)
         at->slots = base;
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {

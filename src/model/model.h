@@ -36,6 +36,10 @@ typedef struct fo_batch {
     const int32_t *table;       /* (rows, max_blocks)                     */
     int max_blocks;
     const fo_kv *kv; /* (L) the cache of each layer            */
+    int decodes;     /* the first `decodes` sequences own one token each and
+                      * are attended by attention_decode, the others by
+                      * attention_prefill. 0: all by attention_decode if all
+                      * own one token, else none */
 } fo_batch;
 
 /* Declare the life of a model. */
@@ -79,7 +83,8 @@ fo_status fo_model_logits(fo_model *model, const int32_t *rows /* (n) */, int n,
                           const float **logits, fo_error *error);
 
 /* Draw a token from each of the first N rows of the last logits. FO_ARG:
- * settings out of range; FO_DEVICE: logits from which no token can be drawn. */
+ * settings out of range. FO_DEVICE: some logits yield no token; theirs is -1,
+ * the others are drawn. Where the device itself fails, none is touched. */
 fo_status fo_model_sample(fo_model *model,
                           const fo_sampling *sampling /* (N) */, int N,
                           int32_t *tokens /* (N) */, fo_error *error);

@@ -8,12 +8,13 @@
 /* Hold a model and its buffers. */
 /* The numbers that describe a step, on the host or on the device. */
 typedef struct indices {
-    int64_t *slots;       /* (max_tokens)        */
-    int32_t *tokens;      /* (max_tokens)        */
-    int32_t *positions;   /* (max_tokens)        */
-    int32_t *query_start; /* (max_sequences + 1) */
-    int32_t *length;      /* (max_sequences)     */
-    int32_t *row;         /* (max_sequences)     */
+    int64_t *slots;         /* (max_tokens)        */
+    int32_t *tokens;        /* (max_tokens)        */
+    int32_t *positions;     /* (max_tokens)        */
+    int32_t *query_start;   /* (max_sequences + 1) */
+    int32_t *prefill_start; /* (max_sequences + 1) of the prefill part alone */
+    int32_t *length;        /* (max_sequences)     */
+    int32_t *row;           /* (max_sequences)     */
 } indices;
 
 struct fo_model {
