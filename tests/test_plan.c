@@ -43,14 +43,16 @@ static fo_status open_all(fo_device *device, const char *path,
     int context = fo_model_bounds(o->model)->context;
     int B = r->block_size ? r->block_size : 16;
     fo_block_config shape = {
-        .total_blocks =
-            r->total_blocks ? r->total_blocks : (context + B - 1) / B,
+        .total_blocks = r->total_blocks ? r->total_blocks
+                                        : (r->contexts ? r->contexts : 1) *
+                                              ((context + B - 1) / B),
         .block_size = B,
         .num_layers = c->L,
         .kv_heads = c->K,
         .head_dim = c->D,
         .dtype = r->kv_dtype,
-        .max_sequences = fo_model_bounds(o->model)->max_sequences,
+        .max_sequences =
+            r->rows ? r->rows : fo_model_bounds(o->model)->max_sequences,
         .max_length = context,
     };
     status = fo_block_manager_open(device, &shape, &o->blocks, error);
@@ -78,7 +80,11 @@ static const toy_model toys[] = {
 static const fo_plan_request requests[] = {
     {0},
     {.context = 100, .max_tokens = 32, .block_size = 8, .loop_tokens = 100},
-    {.max_tokens = 1, .max_logits = 7, .kv_dtype = FO_F16},
+    {.max_tokens = 1,
+     .max_logits = 7,
+     .kv_dtype = FO_F16,
+     .rows = 9,
+     .contexts = 4},
     {.context = 64,
      .max_sequences = 5,
      .max_tokens = 3,

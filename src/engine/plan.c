@@ -4,6 +4,7 @@
 #include "model/weights.h"
 
 #include <inttypes.h>
+#include <limits.h>
 
 /* Judge a request. */
 enum { MOST = 1 << 24 };
@@ -17,7 +18,8 @@ static fo_status judge(const fo_plan_request *r, fo_error *error)
         {"context", r->context},         {"max_tokens", r->max_tokens},
         {"max_logits", r->max_logits},   {"max_sequences", r->max_sequences},
         {"block_size", r->block_size},   {"total_blocks", r->total_blocks},
-        {"loop_tokens", r->loop_tokens},
+        {"loop_tokens", r->loop_tokens}, {"rows", r->rows},
+        {"contexts", r->contexts},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (numbers[i].value < 0 || numbers[i].value > MOST)
@@ -35,15 +37,18 @@ static fo_block_config cache_of(const fo_config *c, const fo_plan_request *r,
                                 const fo_model_options *bounds)
 {
     int B = r->block_size > 0 ? r->block_size : 16;
+    int64_t contexts = r->contexts > 0 ? r->contexts : 1;
+    int64_t blocks = contexts * ((bounds->context - 1) / B + 1);
     return (fo_block_config){
         .total_blocks = r->total_blocks > 0 ? r->total_blocks
-                                            : (bounds->context - 1) / B + 1,
+                        : blocks < INT_MAX  ? (int)blocks
+                                            : INT_MAX,
         .block_size = B,
         .num_layers = c->L,
         .kv_heads = c->K,
         .head_dim = c->D,
         .dtype = r->kv_dtype,
-        .max_sequences = bounds->max_sequences,
+        .max_sequences = r->rows > 0 ? r->rows : bounds->max_sequences,
         .max_length = bounds->context,
     };
 }
@@ -65,7 +70,7 @@ static uint64_t cache_bytes(const fo_block_config *cache)
 /* The tokens to stop at are the tokenizer's to know, so it is opened and
  * closed. */
 static fo_status add_loop(const fo_gguf *gguf, const fo_plan_request *r,
-                          fo_plan *plan, fo_error *error)
+                          int max_sequences, fo_plan *plan, fo_error *error)
 {
     fo_tokenizer *tokenizer;
     if (r->loop_tokens == 0)
@@ -74,7 +79,7 @@ static fo_status add_loop(const fo_gguf *gguf, const fo_plan_request *r,
     if (status != FO_OK)
         return status;
     plan->workspace +=
-        fo_decode_loop_bytes(tokenizer, plan->sequences, r->loop_tokens);
+        fo_decode_loop_bytes(tokenizer, max_sequences, r->loop_tokens);
     fo_tokenizer_close(&tokenizer);
     return FO_OK;
 }
@@ -104,7 +109,7 @@ fo_status fo_plan_of(fo_device *device, const fo_gguf *gguf,
     fo_block_config cache = cache_of(&config, request, &bounds);
     device->backend->info(device, &info);
     plan->context = bounds.context;
-    plan->sequences = bounds.max_sequences;
+    plan->sequences = cache.max_sequences;
     plan->blocks = cache.total_blocks;
     plan->token_bytes = fo_block_config_token_bytes(&cache);
     plan->block_bytes = plan->token_bytes * (uint64_t)cache.block_size;
@@ -112,7 +117,7 @@ fo_status fo_plan_of(fo_device *device, const fo_gguf *gguf,
     plan->workspace = fo_model_bytes(device, &config, &bounds);
     plan->kv = cache_bytes(&cache);
     plan->tables = fo_block_config_table_bytes(device, &cache);
-    status = add_loop(gguf, request, plan, error);
+    status = add_loop(gguf, request, bounds.max_sequences, plan, error);
     plan->required = plan->weights + plan->workspace + plan->kv + plan->tables;
     plan->available = info.memory_free;
     return status;

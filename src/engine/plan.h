@@ -12,10 +12,12 @@
 /* Say what is to be loaded. */
 /* 0 stands for the default. */
 typedef struct fo_plan_request {
-    int context, max_tokens, max_sequences, max_logits; /* of the model's
-                                                           options          */
+    int context, max_tokens, max_sequences, max_logits; /* of the model */
     int block_size;    /* tokens of a block; default: 16                    */
-    int total_blocks;  /* default: one context                              */
+    int rows;          /* sequences the manager knows at once; default:     */
+                       /* max_sequences                                     */
+    int contexts;      /* whole contexts to have blocks for; default: 1     */
+    int total_blocks;  /* default: the blocks of these contexts             */
     int loop_tokens;   /* most_tokens of a decode loop; default: no loop    */
     fo_dtype kv_dtype; /* of the cache: F32, F16 or BF16                    */
 } fo_plan_request;
