@@ -3,6 +3,7 @@
 #include "common/memory.h"
 #include "cpu/cpu.h"
 #include "engine/decode_loop.h"
+#include "engine/session.h"
 #include "null_backend.h"
 #include "toy_model.h"
 #include "verso.h"
@@ -15,6 +16,7 @@
 
 #include <cmocka.h>
 
+/* Load and unload by hand. */
 /* Open what was planned. */
 typedef struct opened {
     fo_model *model;
@@ -140,6 +142,39 @@ static void d3_a_plan_is_what_a_load_takes(void **state)
                       TOYS * REQUESTS);
         sides[side]->close(&device);
     }
+}
+
+/* Hold a session to its plan. */
+static void d3_a_session_takes_what_was_planned(void **state)
+{
+    (void)state;
+    const fo_session_options options = {
+        .chunk = 24, .block_size = 8, .sequences = 3, .kv_dtype = FO_F16};
+    const fo_plan_request request = {.max_tokens = 24,
+                                     .max_logits = 24,
+                                     .block_size = 8,
+                                     .rows = 3,
+                                     .contexts = 3,
+                                     .loop_tokens = -1,
+                                     .kv_dtype = FO_F16};
+    const fo_backend *sides[] = {&fo_backend_cpu, verso_backend()};
+    char path[32];
+    toy_model_write(&toys[1], path);
+    for (int side = 0; side < 2 && sides[side]; side++) {
+        fo_plan plan;
+        fo_device *device;
+        fo_session *session;
+        sides[side]->open(NULL, &device, NULL);
+        assert_int_equal(fo_plan_make(device, path, &request, &plan, NULL),
+                         FO_OK);
+        assert_int_equal(
+            fo_session_load(device, path, &options, &session, NULL), FO_OK);
+        assert_int_equal(own(device),
+                         plan.required - (side == 0 ? plan.weights : 0));
+        fo_session_unload(&session);
+        sides[side]->close(&device);
+    }
+    unlink(path);
 }
 
 /* Refuse a load that does not fit. */
@@ -272,6 +307,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(d3_a_plan_is_what_a_load_takes),
+        cmocka_unit_test(d3_a_session_takes_what_was_planned),
         cmocka_unit_test(
             d3_one_byte_too_few_is_refused_before_anything_is_taken),
         cmocka_unit_test(d3_a_device_without_memory_is_told_the_whole_plan),

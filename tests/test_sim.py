@@ -51,7 +51,7 @@ class OnTheSimulatedGPU(unittest.TestCase):
     def test_a_small_device_is_full_with_both_numbers(self):
         code, _, err = run("-d", "sim", "--memory", "2M", "-n", "1")
         self.assertEqual(code, 1, err)
-        told = re.search(r"(\d+) bytes wanted, (\d+) left of .* 2097152", err)
+        told = re.search(r"loading takes (\d+) bytes .* (2097152) are available", err)
         self.assertTrue(told, err)
         self.assertGreater(int(told[1]), int(told[2]))
 

@@ -13,18 +13,23 @@ static fo_status judge(const fo_plan_request *r, fo_error *error)
 {
     const struct {
         const char *name;
-        int value;
+        int value, least;
     } numbers[] = {
-        {"context", r->context},         {"max_tokens", r->max_tokens},
-        {"max_logits", r->max_logits},   {"max_sequences", r->max_sequences},
-        {"block_size", r->block_size},   {"total_blocks", r->total_blocks},
-        {"loop_tokens", r->loop_tokens}, {"rows", r->rows},
-        {"contexts", r->contexts},
+        {"context", r->context, 0},
+        {"max_tokens", r->max_tokens, 0},
+        {"max_logits", r->max_logits, 0},
+        {"max_sequences", r->max_sequences, 0},
+        {"block_size", r->block_size, 0},
+        {"total_blocks", r->total_blocks, 0},
+        {"loop_tokens", r->loop_tokens, -1},
+        {"rows", r->rows, 0},
+        {"contexts", r->contexts, 0},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (numbers[i].value < 0 || numbers[i].value > MOST)
-            return fo_fail(error, FO_ARG, "%s is %d, not from 0 to %d",
-                           numbers[i].name, numbers[i].value, MOST);
+        if (numbers[i].value < numbers[i].least || numbers[i].value > MOST)
+            return fo_fail(error, FO_ARG, "%s is %d, not from %d to %d",
+                           numbers[i].name, numbers[i].value, numbers[i].least,
+                           MOST);
     if (r->kv_dtype != FO_F32 && r->kv_dtype != FO_F16 &&
         r->kv_dtype != FO_BF16)
         return fo_fail(error, FO_ARG, "a cache cannot be stored as %s",
@@ -73,13 +78,13 @@ static fo_status add_loop(const fo_gguf *gguf, const fo_plan_request *r,
                           int max_sequences, fo_plan *plan, fo_error *error)
 {
     fo_tokenizer *tokenizer;
-    if (r->loop_tokens == 0)
+    int most = r->loop_tokens < 0 ? plan->context : r->loop_tokens;
+    if (most == 0)
         return FO_OK;
     fo_status status = fo_tokenizer_open(gguf, &tokenizer, error);
     if (status != FO_OK)
         return status;
-    plan->workspace +=
-        fo_decode_loop_bytes(tokenizer, max_sequences, r->loop_tokens);
+    plan->workspace += fo_decode_loop_bytes(tokenizer, max_sequences, most);
     fo_tokenizer_close(&tokenizer);
     return FO_OK;
 }

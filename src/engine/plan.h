@@ -18,7 +18,8 @@ typedef struct fo_plan_request {
                        /* max_sequences                                     */
     int contexts;      /* whole contexts to have blocks for; default: 1     */
     int total_blocks;  /* default: the blocks of these contexts             */
-    int loop_tokens;   /* most_tokens of a decode loop; default: no loop    */
+    int loop_tokens;   /* most_tokens of a decode loop; default: no loop;   */
+                       /* -1: the context                                   */
     fo_dtype kv_dtype; /* of the cache: F32, F16 or BF16                    */
 } fo_plan_request;
 

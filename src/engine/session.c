@@ -2,6 +2,7 @@
 
 #include "common/memory.h"
 #include "engine/decode_loop.h"
+#include "engine/plan.h"
 
 #include <inttypes.h>
 
@@ -108,6 +109,25 @@ static fo_status choose_shape(const fo_model *model,
     return FO_OK;
 }
 
+/* Refuse a load that does not fit, before anything is taken. */
+static fo_status plan(const core *c, const char *path,
+                      const fo_session_options *o,
+                      const fo_model_options *bounds, fo_error *error)
+{
+    const fo_plan_request request = {
+        .context = o->context,
+        .max_tokens = bounds->max_tokens,
+        .max_logits = bounds->max_logits,
+        .block_size = o->block_size,
+        .rows = o->sequences,
+        .contexts = o->sequences,
+        .loop_tokens = -1,
+        .kv_dtype = o->kv_dtype,
+    };
+    fo_plan plan;
+    return fo_plan_make(c->device, path, &request, &plan, error);
+}
+
 static fo_status build(core *c, const char *path, const fo_session_options *o,
                        fo_error *error)
 {
@@ -117,6 +137,8 @@ static fo_status build(core *c, const char *path, const fo_session_options *o,
                                .max_logits = smaller(chunk, LOGIT_ROWS)};
     fo_block_config shape;
     fo_status status = check_options(o, error);
+    if (status == FO_OK)
+        status = plan(c, path, o, &bounds, error);
     if (status == FO_OK)
         status = fo_model_open(c->device, path, &bounds, &c->model, error);
     if (status == FO_OK)
