@@ -182,6 +182,10 @@ test: $(unit_tests) $(if $(SAN),,$(command)) ## Run every test (SAN=address,unde
 test-unit: $(unit_tests) ## Run the unit tests alone
 	$(PYTHON) scripts/test $(unit_tests)
 
+.PHONY: test-rows
+test-rows: $(unit_tests) $(command) ## List what Folio must do, and run the tests that prove it
+	$(PYTHON) scripts/test_rows $(BUILD)
+
 # Valgrind knows no AVX-512, and is slow: the largest grids run in part.
 valgrind: ## Run the unit tests under valgrind
 	@scripts/deps check

@@ -38,7 +38,10 @@ static int sides(const fo_backend *out[2])
 {
     out[0] = &fo_backend_cpu;
     out[1] = verso_backend();
-    return out[1] && !backend_missing_slot(out[1]) ? 2 : 1;
+    int count = out[1] && !backend_missing_slot(out[1]) ? 2 : 1;
+    for (int i = 0; i < count; i++)
+        print_message("%s: tested\n", out[i]->name);
+    return count;
 }
 
 /* Tokens to be drawn: the simulator takes its time. */

@@ -416,7 +416,7 @@ static void on_each_side(void (*test)(fo_device *device, int n))
         assert_int_equal(sides[i]->open(NULL, &device, NULL), FO_OK);
         test(device, i == 0 ? MOST : 5);
         sides[i]->close(&device);
-        print_message("%s: done\n", sides[i]->name);
+        print_message("%s: tested\n", sides[i]->name);
     }
     verso_assert_clean();
 }
