@@ -7,7 +7,7 @@ void naive_pool_open(naive_pool *pool, const fo_pool_shape *shape)
 {
     memset(pool, 0, sizeof *pool);
     pool->shape = *shape;
-    pool->free_count = shape->num_blocks;
+    pool->free_count = pool->total = shape->num_blocks;
     for (int i = 0; i < shape->num_blocks; i++)
         pool->free_list[i] = i;
     for (int r = 0; r < shape->max_rows; r++)
@@ -89,7 +89,7 @@ fo_pool_grant naive_pool_extend(naive_pool *pool, fo_pool_request request)
     }
     while (row->blocks < end)
         row->entry[row->blocks++] = remove_first(pool);
-    int32_t held = pool->shape.num_blocks - pool->free_count;
+    int32_t held = pool->total - pool->free_count;
     pool->stats.peak = held > pool->stats.peak ? held : pool->stats.peak;
     return grant;
 }
@@ -142,12 +142,31 @@ void naive_pool_share(naive_pool *pool, fo_pool_fork fork)
         to->entry[to->blocks++] = from->entry[i];
 }
 
+/* Judge: resize. */
+bool naive_pool_resize(naive_pool *pool, int blocks)
+{
+    if (blocks < 0 || blocks > pool->shape.num_blocks)
+        return false;
+    for (int block = blocks; block < pool->shape.num_blocks; block++)
+        if (naive_pool_holders(pool, block) > 0)
+            return false;
+    int kept = 0;
+    for (int i = 0; i < pool->free_count; i++)
+        if (pool->free_list[i] < blocks)
+            pool->free_list[kept++] = pool->free_list[i];
+    for (int block = pool->total; block < blocks; block++)
+        pool->free_list[kept++] = block;
+    pool->free_count = kept;
+    pool->total = blocks;
+    return true;
+}
+
 /* Judge: statistics. */
 fo_pool_stats naive_pool_stats(const naive_pool *pool)
 {
     int32_t holders[naive_most_blocks] = {0}, tokens[naive_most_blocks] = {0};
     fo_pool_stats stats = pool->stats;
-    stats.total = pool->shape.num_blocks;
+    stats.total = pool->total;
     stats.free = pool->free_count;
     for (int r = 0; r < pool->shape.max_rows; r++)
         for (int i = 0; i < pool->shape.max_blocks; i++) {
@@ -162,6 +181,7 @@ fo_pool_stats naive_pool_stats(const naive_pool *pool)
         }
     for (int block = 0; block < pool->shape.num_blocks; block++) {
         stats.held += holders[block] > 0;
+        stats.highest = holders[block] > 0 ? block + 1 : stats.highest;
         stats.shared += holders[block] > 1;
         stats.tokens += (uint64_t)tokens[block];
     }

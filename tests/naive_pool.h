@@ -17,6 +17,7 @@ typedef struct naive_row {
 
 typedef struct naive_pool {
     fo_pool_shape shape;
+    int total; /* blocks in use */
     int free_count;
     int32_t free_list[naive_most_blocks]; /* the next one to go comes first */
     naive_row rows[naive_most_rows];
@@ -28,6 +29,7 @@ void naive_pool_open(naive_pool *pool, const fo_pool_shape *shape);
 fo_pool_grant naive_pool_extend(naive_pool *pool, fo_pool_request request);
 void naive_pool_release(naive_pool *pool, fo_pool_keep keep);
 void naive_pool_share(naive_pool *pool, fo_pool_fork fork);
+bool naive_pool_resize(naive_pool *pool, int blocks);
 fo_pool_stats naive_pool_stats(const naive_pool *pool);
 int naive_pool_holders(const naive_pool *pool, int32_t block);
 

@@ -62,6 +62,22 @@ static void null_unmap(fo_device *device, const void *data)
 {
 }
 
+/* Reserve addresses and refuse memory. */
+static fo_status null_reserve(fo_device *device, size_t bytes, void **out,
+                              fo_error *error)
+{
+    return null_alloc(device, 0, out, error);
+}
+
+static fo_status null_commit(fo_device *device, void *reserved, size_t bytes,
+                             fo_error *error)
+{
+    if (bytes == 0)
+        return FO_OK;
+    return fo_fail_short(error, FO_NOMEM, bytes, 0,
+                         "the null device has no memory to commit");
+}
+
 /* Copy and fill host memory. */
 static fo_status null_copy(fo_device *device, void *to, const void *from,
                            size_t bytes, fo_error *error)
@@ -275,6 +291,14 @@ static fo_status null_pool_share(fo_device *device, fo_pool *pool,
     return FO_OK;
 }
 
+static fo_status null_pool_resize(fo_device *device, fo_pool *pool, int blocks,
+                                  fo_error *error)
+{
+    if (blocks == 0)
+        return FO_OK;
+    return fo_fail(error, FO_ARG, "%d blocks of 0", blocks);
+}
+
 static fo_status null_pool_stats(fo_device *device, const fo_pool *pool,
                                  fo_pool_stats *stats, fo_error *error)
 {
@@ -330,6 +354,9 @@ const fo_backend null_backend = {
     .download = null_copy,
     .copy = null_copy,
     .fill = null_fill,
+    .reserve = null_reserve,
+    .commit = null_commit,
+    .unreserve = null_free,
     .sync = null_sync,
     .workspace_bytes = null_workspace_bytes,
     .embed = null_embed,
@@ -353,6 +380,7 @@ const fo_backend null_backend = {
     .pool_extend = null_pool_extend,
     .pool_release = null_pool_release,
     .pool_share = null_pool_share,
+    .pool_resize = null_pool_resize,
     .pool_stats = null_pool_stats,
     .pool_check = null_pool_check,
     .step_request = null_step_request,
@@ -364,12 +392,13 @@ const fo_backend null_backend = {
 /* clang-format off */
 #define REQUIRED_SLOTS(X) \
     X(name) X(open) X(close) X(info) X(alloc) X(free) X(map) X(unmap) \
-    X(upload) X(download) X(copy) X(fill) X(sync) X(workspace_bytes) \
+    X(upload) X(download) X(copy) X(fill) X(reserve) X(commit) X(unreserve) \
+    X(sync) X(workspace_bytes) \
     X(embed) X(rmsnorm) X(linear) X(add) X(rope) X(silu_mul) \
     X(gather_rows) X(kv_write) X(kv_copy) X(attention_prefill) \
     X(attention_decode) X(attention_contiguous) X(sample) X(pool_bytes) \
     X(pool_open) X(pool_close) X(pool_view) X(pool_extend) X(pool_release) \
-    X(pool_share) X(pool_stats) X(pool_check) X(step_request) \
+    X(pool_share) X(pool_resize) X(pool_stats) X(pool_check) X(step_request) \
     X(step_place) X(step_append)
 #define ENTRY(slot) {#slot, offsetof(fo_backend, slot)},
 

@@ -332,19 +332,90 @@ static fo_status use(fo_device *device, void *data[3], void **graph,
 static fo_status whole_life(fo_error *error)
 {
     fo_device *device;
-    void *data[3] = {0}, *graph = NULL;
-    fo_status status = verso_backend()->open(NULL, &device, error);
+    void *data[3] = {0}, *graph = NULL, *range;
+    const fo_backend *backend = verso_backend();
+    fo_status status = backend->open(NULL, &device, error);
     if (status != FO_OK) {
         assert_null(device);
         return status;
     }
-    status = use(device, data, &graph, error);
-    device->backend->graph_free(device, graph);
+    status = backend->reserve(device, 8 * MIB, &range, error);
+    if (status == FO_OK)
+        status = backend->commit(device, range, 5 * MIB, error);
+    if (status == FO_OK)
+        status = use(device, data, &graph, error);
+    backend->graph_free(device, graph);
+    backend->unreserve(device, range);
     for (int i = 0; i < 3; i++)
-        device->backend->free(device, data[i]);
+        backend->free(device, data[i]);
     assert_int_equal(info_of(device).memory_own, 0);
     device->backend->close(&device);
     return status;
+}
+
+/* Watch a reservation come and go. */
+static void test_D5_verso_reservations(void **state)
+{
+    (void)state;
+    fo_device *device = verso_open();
+    const fo_backend *op = device->backend;
+    void *a, *b;
+    assert_int_equal(op->reserve(device, 64 * (size_t)MIB, &a, NULL), FO_OK);
+    assert_int_equal(op->reserve(device, 1, &b, NULL), FO_OK);
+    assert_int_equal(info_of(device).memory_own, 0);
+    static const int granules[] = {1, 5, 2, 7, 0, 1};
+    for (int i = 0; i < 6; i++) {
+        size_t bytes = (size_t)granules[i] * 2 * MIB;
+        assert_int_equal(op->commit(device, a, bytes ? bytes - 100 : 0, NULL),
+                         FO_OK);
+        assert_int_equal(info_of(device).memory_own, bytes);
+    }
+    /* See what a reservation keeps. */
+    unsigned char seven[100], back[100];
+    memset(seven, 7, sizeof seven);
+    assert_int_equal(op->commit(device, b, 100, NULL), FO_OK);
+    assert_int_equal(op->upload(device, a, seven, 100, NULL), FO_OK);
+    assert_int_equal(op->fill(device, b, 9, 100, NULL), FO_OK);
+    assert_int_equal(op->commit(device, a, 8 * (size_t)MIB, NULL), FO_OK);
+    assert_int_equal(
+        op->fill(device, (char *)a + 100, 8, 8 * (size_t)MIB - 100, NULL),
+        FO_OK);
+    assert_int_equal(op->commit(device, a, 100, NULL), FO_OK);
+    assert_int_equal(op->download(device, back, a, 100, NULL), FO_OK);
+    assert_memory_equal(back, seven, 100);
+    op->unreserve(device, a);
+    op->unreserve(device, b);
+    op->unreserve(device, NULL);
+    assert_int_equal(info_of(device).memory_own, 0);
+    op->close(&device);
+    verso_assert_clean();
+}
+
+/* Refuse to commit. */
+static void test_D5_verso_refuses_to_commit(void **state)
+{
+    (void)state;
+    fo_device_options options = {.memory_limit = 8 * MIB};
+    const fo_backend *op = verso_backend();
+    fo_device *device;
+    fo_error error;
+    void *a;
+    assert_int_equal(op->open(&options, &device, NULL), FO_OK);
+    assert_int_equal(op->reserve(device, 16 * MIB, &a, NULL), FO_OK);
+    assert_int_equal(op->commit(device, a, 3 * MIB, &error), FO_OK);
+    assert_int_equal(op->commit(device, a, 9 * MIB, &error), FO_NOMEM);
+    assert_int_equal(error.required, 6 * MIB);
+    assert_int_equal(error.available, 4 * MIB);
+    fo_memory_fail_at(1);
+    assert_int_equal(op->commit(device, a, 5 * MIB, &error), FO_NOMEM);
+    fo_memory_fail_at(0);
+    assert_int_equal(op->commit(device, a, 16 * MIB + 1, &error), FO_ARG);
+    assert_int_equal(info_of(device).memory_own, 4 * MIB);
+    assert_int_equal(op->commit(device, a, 8 * MIB, &error), FO_OK);
+    op->unreserve(device, a);
+    assert_int_equal(op->reserve(device, SIZE_MAX, &a, &error), FO_NOMEM);
+    assert_null(a);
+    op->close(&device);
 }
 
 /* Fail each request of a verso in turn. */
@@ -425,6 +496,8 @@ int main(void)
         cmocka_unit_test(test_verso_moves),
         cmocka_unit_test(test_verso_maps),
         cmocka_unit_test(test_verso_storm),
+        cmocka_unit_test(test_D5_verso_reservations),
+        cmocka_unit_test(test_D5_verso_refuses_to_commit),
         cmocka_unit_test(test_verso_graphs),
         cmocka_unit_test(test_verso_failures),
     };

@@ -103,6 +103,24 @@ static void a_write_past_a_buffer_is_caught(void **state)
     null_backend.close(&device);
 }
 
+/* Reserve what is never committed. */
+static void memory_cannot_be_committed(void **state)
+{
+    (void)state;
+    fo_device *device = open_device();
+    void *reserved;
+    fo_error error;
+    assert_int_equal(null_backend.reserve(device, 1 << 30, &reserved, &error),
+                     FO_OK);
+    assert_non_null(reserved);
+    assert_int_equal(null_backend.commit(device, reserved, 0, &error), FO_OK);
+    assert_int_equal(null_backend.commit(device, reserved, 1, &error),
+                     FO_NOMEM);
+    assert_true(error.required > error.available);
+    null_backend.unreserve(device, reserved);
+    null_backend.close(&device);
+}
+
 /* Refuse blocks from an empty pool. */
 static void a_pool_without_blocks_refuses(void **state)
 {
@@ -130,6 +148,8 @@ static void a_pool_without_blocks_refuses(void **state)
     null_backend.pool_stats(device, pool, &stats, &error);
     assert_int_equal(stats.illegal, 1);
     assert_int_equal(stats.free + stats.held, stats.total);
+    assert_int_equal(null_backend.pool_resize(device, pool, 0, &error), FO_OK);
+    assert_int_equal(null_backend.pool_resize(device, pool, 1, &error), FO_ARG);
     null_backend.pool_close(device, &pool);
     assert_null(pool);
     null_backend.close(&device);
@@ -143,6 +163,7 @@ int main(void)
         cmocka_unit_test(a_device_opens_works_and_closes),
         cmocka_unit_test(a_count_of_zero_touches_nothing),
         cmocka_unit_test(a_write_past_a_buffer_is_caught),
+        cmocka_unit_test(memory_cannot_be_committed),
         cmocka_unit_test(a_pool_without_blocks_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,8 +72,9 @@ static void check_pair(pair *p)
     compare_rows(p);
     fo_pool_stats stats, want = naive_pool_stats(&p->judge);
     p->op->pool_stats(p->device, p->pool, &stats, &p->error);
-    assert_int_equal(stats.free + stats.held, p->shape.num_blocks);
+    assert_int_equal(stats.free + stats.held, stats.total);
     assert_int_equal(stats.total, want.total);
+    assert_int_equal(stats.highest, want.highest);
     assert_int_equal(stats.free, want.free);
     assert_int_equal(stats.held, want.held);
     assert_int_equal(stats.shared, want.shared);
@@ -126,6 +127,26 @@ static void share(pair *p, const fo_pool_fork *forks, int n)
     for (int i = 0; i < n; i++)
         naive_pool_share(&p->judge, forks[i]);
     check_pair(p);
+}
+
+/* Whether there was anything to change. */
+static bool resize_if(pair *p, int blocks)
+{
+    bool changes = blocks != p->judge.total;
+    fo_status status =
+        p->op->pool_resize(p->device, p->pool, blocks, &p->error);
+    assert_int_equal(status == FO_OK, naive_pool_resize(&p->judge, blocks));
+    check_pair(p);
+    return changes && status == FO_OK;
+}
+
+static void resize(pair *p, int blocks, fo_status want)
+{
+    resize_if(p, blocks);
+    if (want != FO_OK)
+        assert_int_equal(p->error.status, want);
+    else
+        assert_int_equal(p->judge.total, blocks);
 }
 
 static fo_pool_grant extend_one(pair *p, int32_t row, int32_t length,
@@ -230,6 +251,15 @@ static fo_pool_fork draw_fork(dice *d, const pair *p)
     return f;
 }
 
+/* Draw a size. */
+static int draw_size(dice *d, const pair *p)
+{
+    int32_t highest = naive_pool_stats(&p->judge).highest;
+    if (throw(d, 2))
+        return highest - 1 + throw(d, 3);
+    return throw(d, p->shape.num_blocks + 3) - 1;
+}
+
 /* Test the pool by a million random calls. */
 static void test_A4_A8_random_calls(void **state)
 {
@@ -237,7 +267,7 @@ static void test_A4_A8_random_calls(void **state)
     int calls = getenv("FOLIO_QUICK") ? 10000 : 1000000;
     static const fo_pool_shape shapes[] = {
         {64, 4, 8, 16}, {24, 3, 8, 8}, {64, 1, 6, 16}, {7, 16, 4, 5}};
-    uint64_t refused = 0, copied = 0, shared = 0, illegal = 0;
+    uint64_t refused = 0, copied = 0, shared = 0, illegal = 0, resized = 0;
     for (int s = 0; s < 4; s++) {
         pair p = pair_open(shapes[s].num_blocks, shapes[s].B,
                            shapes[s].max_rows, shapes[s].max_blocks);
@@ -246,6 +276,8 @@ static void test_A4_A8_random_calls(void **state)
             /* Make one random call. */
             int n = 1 + throw(&d, 4) / 3 * throw(&d, most_calls);
             int kind = throw(&d, 10);
+            if (throw(&d, 16) == 0)
+                resized += resize_if(&p, draw_size(&d, &p));
             fo_pool_request requests[most_calls];
             fo_pool_grant grants[most_calls];
             fo_pool_keep keeps[most_calls];
@@ -272,9 +304,10 @@ static void test_A4_A8_random_calls(void **state)
         pair_close(&p);
     }
     print_message("%d calls, %lu refused, %lu copied, %lu shared, "
-                  "%lu illegal\n",
-                  calls, refused, copied, shared, illegal);
-    assert_true(refused > 0 && copied > 0 && shared > 0 && illegal > 0);
+                  "%lu illegal, %lu resized\n",
+                  calls, refused, copied, shared, illegal, resized);
+    assert_true(refused > 0 && copied > 0 && shared > 0 && illegal > 0 &&
+                resized > 0);
 }
 
 /* Test the order of blocks. */
@@ -304,6 +337,34 @@ static void test_A3_a_row_given_back_comes_again(void **state)
     for (int i = 0; i < 3; i++)
         assert_int_equal(entry(&p, 2, i), i + 1);
     assert_int_equal(entry(&p, 2, 3), 0);
+    pair_close(&p);
+}
+
+/* Test a pool that changes its size. */
+static void test_A8_new_blocks_lie_beneath_the_free_ones(void **state)
+{
+    (void)state;
+    pair p = pair_open(8, 4, 3, 8);
+    resize(&p, 0, FO_OK);
+    assert_int_equal(extend_one(&p, 0, 1, 1).granted, -1);
+    resize(&p, 4, FO_OK);
+    extend_one(&p, 0, 8, 8);     /* blocks 0 and 1 */
+    extend_one(&p, 1, 4, 4);     /* block 2 */
+    release_one(&p, 0, 4, 8, 8); /* block 0 is free, and 3 is */
+    resize(&p, 7, FO_OK);
+    extend_one(&p, 2, 20, 20);
+    static const int32_t order[] = {0, 3, 4, 5, 6};
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(entry(&p, 2, i), order[i]);
+    resize(&p, 6, FO_FULL); /* block 6 is held */
+    release_one(&p, 2, 0, 12, 12);
+    resize(&p, 5, FO_OK); /* 5 and 6 leave the top of the stack */
+    resize(&p, 4, FO_FULL);
+    resize(&p, 9, FO_ARG);
+    resize(&p, -1, FO_ARG);
+    release_one(&p, 2, 0, 0, 0);
+    resize(&p, 8, FO_OK);
+    assert_int_equal(free_blocks(&p), 6);
     pair_close(&p);
 }
 
@@ -592,6 +653,9 @@ static void test_A4_the_check_sees_planted_faults(void **state)
     plant(&p, &pool->first[0], 2, "row 0 stores 6 tokens");
     plant(&p, &pool->length[0], 9, "row 0 stores 9 tokens");
     plant(&p, &pool->fresh, 3, "fresh block 3 is held");
+    plant(&p, &pool->total, 9, "9 blocks in use of 8");
+    plant(&p, &pool->total, 7, "no block 7");
+    plant(&p, &pool->total, 4, "no block 7");
     pair_close(&p);
 }
 
@@ -646,6 +710,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_A2_blocks_come_in_order),
+        cmocka_unit_test(test_A8_new_blocks_lie_beneath_the_free_ones),
         cmocka_unit_test(test_A3_a_row_given_back_comes_again),
         cmocka_unit_test(test_A2_all_or_nothing_in_row_order),
         cmocka_unit_test(test_A2_a_row_too_short_for_the_room),

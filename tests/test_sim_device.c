@@ -75,6 +75,41 @@ static void test_sim_runs_out(void **state)
     sim_memory_limit(0);
 }
 
+/* Run out of physical memory in the middle of a growth. */
+static void test_D5_sim_runs_out_while_growing(void **state)
+{
+    (void)state;
+    sim_memory_limit(sim_memory_taken() + 8 * MIB);
+    fo_device *device = verso_open();
+    const fo_backend *op = device->backend;
+    fo_error error;
+    void *a;
+    assert_int_equal(op->reserve(device, 64 * MIB, &a, NULL), FO_OK);
+    assert_int_equal(op->commit(device, a, 4 * MIB, NULL), FO_OK);
+    uint64_t taken = sim_memory_taken();
+    assert_int_equal(op->commit(device, a, 12 * MIB, &error), FO_NOMEM);
+    assert_int_equal(error.required, 8 * MIB);
+    assert_int_equal(error.available, 4 * MIB);
+    assert_int_equal(sim_memory_taken(), taken);
+    fo_device_info info;
+    op->info(device, &info);
+    assert_int_equal(info.memory_own, 4 * MIB);
+    assert_int_equal(op->commit(device, a, 8 * MIB, NULL), FO_OK);
+    /* Beyond the edge nothing may be touched, not even by the host. */
+    assert_int_equal(op->commit(device, a, 7 * MIB, NULL), FO_OK);
+    for (int i = 0; i < 2; i++) {
+        size_t outside = i ? 8 * MIB : 7 * MIB;
+        assert_int_equal(op->fill(device, (char *)a + outside, 0, 1, &error),
+                         FO_DEVICE);
+        assert_true(sim_report_count() > 0);
+        sim_reports_clear();
+    }
+    op->unreserve(device, a);
+    assert_int_equal(sim_memory_taken(), taken - 4 * MIB);
+    op->close(&device);
+    sim_memory_limit(0);
+}
+
 /* Open a device where there is none. */
 static void test_sim_without_a_gpu(void **state)
 {
@@ -165,6 +200,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sim_slabs),
         cmocka_unit_test(test_sim_runs_out),
+        cmocka_unit_test(test_D5_sim_runs_out_while_growing),
         cmocka_unit_test(test_sim_without_a_gpu),
         cmocka_unit_test(test_sim_products_fail_in_turn),
         cmocka_unit_test(test_sim_faults_have_names),

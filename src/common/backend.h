@@ -39,7 +39,7 @@ typedef struct fo_device_info {
     char name[64];
     uint64_t memory_total; /* bytes, the limit when one is set           */
     uint64_t memory_free;  /* bytes                                      */
-    uint64_t memory_own;   /* bytes handed out by this device's alloc    */
+    uint64_t memory_own;   /* bytes handed out: by alloc, by commit      */
 } fo_device_info;
 
 typedef struct fo_workspace {
@@ -123,17 +123,19 @@ typedef struct fo_sampling {
 
 /* ---- The pool: who holds which block ---------------------------------- *
  *
- * States of a block: free (on the free stack once, count 0), or held (count =
- * number of table entries that name it, 1 or more). free + held = num_blocks,
- * always. A row is one sequence: its entries first .. blocks - 1 name blocks,
- * all others are -1; it stores `length` tokens, and
- * first B <= length <= blocks B. A new row is empty: all three are 0.
+ * States of a block: out of use (from `total` up), free (on the free stack
+ * once, count 0), or held (count = number of table entries that name it, 1 or
+ * more). free + held = total, always; a new pool has all its num_blocks in use.
+ * A row is one sequence: its entries first .. blocks - 1 name blocks, all
+ * others are -1; it stores `length` tokens, and first B <= length <= blocks B.
+ * A new row is empty: all three are 0.
  *
  * Blocks are handed out from the top of a stack. A new pool hands out 0, 1, 2
- * and so on. One request takes its copy first, then its new entries in rising
- * order. A block whose count falls to 0 is pushed at once; one keep gives back
- * from the last entry to the first, so that a row given back and asked for
- * again gets the same ids in the same order.
+ * and so on; blocks that come into use lie beneath all free ones, the lowest
+ * of them on top. One request takes its copy first, then its new entries in
+ * rising order. A block whose count falls to 0 is pushed at once; one keep
+ * gives back from the last entry to the first, so that a row given back and
+ * asked for again gets the same ids in the same order.
  *
  * The requests, keeps and forks of a call take effect one after another, in
  * order, as if each had been a call of its own; a row may come twice. One that
@@ -142,7 +144,7 @@ typedef struct fo_sampling {
 typedef struct fo_pool fo_pool;
 
 typedef struct fo_pool_shape {
-    int num_blocks;
+    int num_blocks; /* the most it can have */
     int B;
     int max_rows;
     int max_blocks; /* of one row */
@@ -203,7 +205,9 @@ typedef struct fo_pool_view {
 } fo_pool_view;
 
 typedef struct fo_pool_stats {
-    int32_t total, free, held;
+    int32_t total;        /* in use: blocks it may hand out               */
+    int32_t free, held;   /* of those                                      */
+    int32_t highest;      /* 1 + the highest block held, 0 with none       */
     int32_t shared;       /* held more than once                           */
     int32_t peak;         /* most ever held                                */
     uint64_t allocations; /* blocks handed out so far                      */
@@ -284,6 +288,19 @@ struct fo_backend {
                       size_t bytes, fo_error *error);
     fo_status (*fill)(fo_device *device, void *to, uint8_t byte, size_t bytes,
                       fo_error *error);
+
+    /* Let memory come and go. */
+    /* Memory that comes and goes. `reserve` takes addresses alone: an access to
+     * them faults. `commit` puts memory behind the first `bytes` bytes of a
+     * reservation and behind no others; old contents below stay, new bytes are
+     * not cleared. Own bytes count what is committed, rounded up to the
+     * device's pages. FO_NOMEM, and FO_ARG beyond the reservation: nothing has
+     * changed. To commit less waits for the device, and never fails. */
+    fo_status (*reserve)(fo_device *device, size_t bytes, void **out,
+                         fo_error *error);
+    fo_status (*commit)(fo_device *device, void *reserved, size_t bytes,
+                        fo_error *error);
+    void (*unreserve)(fo_device *device, void *reserved); /* null is nothing */
 
     /* Give a device its time. */
     /* Time. `download` waits for its own bytes; `sync` for everything. The
@@ -386,6 +403,12 @@ struct fo_backend {
     fo_status (*pool_share)(fo_device *device, fo_pool *pool,
                             const fo_pool_fork *forks /* (n) */, int n,
                             fo_error *error);
+    /* Let the pool hand out blocks 0 .. blocks - 1 and no others; waits. FO_ARG
+     * below 0 and beyond num_blocks. FO_FULL where a block from `blocks` up is
+     * held, with the blocks required and those available. Nothing has changed
+     * then. */
+    fo_status (*pool_resize)(fo_device *device, fo_pool *pool, int blocks,
+                             fo_error *error);
     fo_status (*pool_stats)(fo_device *device, const fo_pool *pool,
                             fo_pool_stats *stats, fo_error *error);
     fo_status (*pool_check)(fo_device *device, const fo_pool *pool,

@@ -10,7 +10,10 @@ enum { free_mark = -1 };
 /* Mark the blocks of the stack. */
 static fo_status mark_stack(const fo_pool_books *pool, fo_error *error)
 {
-    int32_t total = pool->shape.num_blocks;
+    int32_t total = pool->total;
+    if (total < 0 || total > pool->shape.num_blocks)
+        return fo_fail(error, FO_DEVICE, "%d blocks in use of %d", total,
+                       pool->shape.num_blocks);
     if (pool->free < 0 || pool->free > total)
         return fo_fail(error, FO_DEVICE, "a stack of %d for %d blocks",
                        pool->free, total);
@@ -44,7 +47,7 @@ static fo_status tally_row(const fo_pool_books *pool, int32_t row,
         /* Tally one entry. */
         int32_t block = entries[i];
         bool inside = i >= first && i < blocks;
-        if (inside ? block < 0 || block >= pool->shape.num_blocks : block != -1)
+        if (inside ? block < 0 || block >= pool->total : block != -1)
             return fo_fail(error, FO_DEVICE, "row %d has block %d at entry %d",
                            row, block, i);
         if (!inside)
@@ -59,15 +62,15 @@ static fo_status tally_row(const fo_pool_books *pool, int32_t row,
 
 fo_status fo_pool_books_check(const fo_pool_books *pool, fo_error *error)
 {
-    int32_t total = pool->shape.num_blocks, *tally = pool->tally;
-    memset(tally, 0, (size_t)total * sizeof(int32_t));
+    int32_t all = pool->shape.num_blocks, *tally = pool->tally;
+    memset(tally, 0, (size_t)all * sizeof(int32_t));
     fo_status status = mark_stack(pool, error);
     for (int32_t row = 0; row < pool->shape.max_rows && status == FO_OK; row++)
         status = tally_row(pool, row, error);
-    for (int32_t block = 0; block < total && status == FO_OK; block++) {
+    for (int32_t block = 0; block < all && status == FO_OK; block++) {
         /* Compare a block's tally with its count. */
         int32_t holders = tally[block] == free_mark ? 0 : tally[block];
-        if (tally[block] == 0)
+        if (tally[block] == 0 && block < pool->total)
             status = fo_fail(error, FO_DEVICE,
                              "block %d is lost: not free, held by none", block);
         else if (pool->count[block] != holders)

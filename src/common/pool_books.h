@@ -8,6 +8,7 @@
 /* All arrays are host memory. */
 typedef struct fo_pool_books {
     fo_pool_shape shape;
+    int32_t total;         /* blocks in use                       */
     int32_t free;          /* depth of the stack                  */
     int32_t fresh;         /* the lowest block never handed out   */
     const int32_t *table;  /* (max_rows, max_blocks)              */

@@ -6,10 +6,13 @@
 
 #include <stdatomic.h>
 
+typedef struct cpu_reservation cpu_reservation; /* reserve.c */
+
 typedef struct cpu_device {
     fo_device base;
     uint64_t limit;       /* bytes that may be handed out, 0: no limit */
     _Atomic uint64_t own; /* bytes handed out now                      */
+    cpu_reservation *reservations;
 } cpu_device;
 
 extern const fo_backend fo_backend_cpu;
@@ -91,6 +94,20 @@ fo_status cpu_attention_contiguous(fo_device *device,
                                    fo_workspace workspace, fo_error *error);
 size_t cpu_attention_workspace(const fo_workload *workload);
 
+/* reserve.c: memory that comes and goes. */
+fo_status cpu_reserve(fo_device *device, size_t bytes, void **out,
+                      fo_error *error);
+fo_status cpu_commit(fo_device *device, void *reserved, size_t bytes,
+                     fo_error *error);
+void cpu_unreserve(fo_device *device, void *reserved);
+
+/* Count bytes as handed out: FO_NOMEM beyond the limit. */
+fo_status cpu_book(cpu_device *cpu, uint64_t bytes, fo_error *error);
+void cpu_unbook(cpu_device *cpu, uint64_t bytes);
+
+/* Bytes the machine has left, 0 if it does not say. */
+uint64_t cpu_available_memory(void);
+
 size_t cpu_pool_bytes(fo_device *device, const fo_pool_shape *shape);
 fo_status cpu_pool_open(fo_device *device, const fo_pool_shape *shape,
                         fo_pool **out, fo_error *error);
@@ -106,6 +123,8 @@ fo_status cpu_pool_release(fo_device *device, fo_pool *pool,
 fo_status cpu_pool_share(fo_device *device, fo_pool *pool,
                          const fo_pool_fork *forks /* (n) */, int n,
                          fo_error *error);
+fo_status cpu_pool_resize(fo_device *device, fo_pool *pool, int blocks,
+                          fo_error *error);
 fo_status cpu_pool_stats(fo_device *device, const fo_pool *pool,
                          fo_pool_stats *stats, fo_error *error);
 fo_status cpu_pool_check(fo_device *device, const fo_pool *pool,

@@ -38,7 +38,7 @@ static uint64_t physical_memory(void)
     return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static uint64_t available_memory(void)
+uint64_t cpu_available_memory(void)
 {
     uint64_t kib = 0;
     char line[128];
@@ -62,17 +62,12 @@ void cpu_info(fo_device *device, fo_device_info *info)
         info->memory_free = cpu->limit - info->memory_own;
     } else {
         info->memory_total = physical_memory();
-        info->memory_free = available_memory();
+        info->memory_free = cpu_available_memory();
     }
 }
 
-/* Hand out device memory and take it back. */
-typedef struct header {
-    _Alignas(64) size_t bytes;
-} header;
-
 /* Book bytes against the limit. */
-static fo_status book(cpu_device *cpu, uint64_t bytes, fo_error *error)
+fo_status cpu_book(cpu_device *cpu, uint64_t bytes, fo_error *error)
 {
     uint64_t before = atomic_fetch_add(&cpu->own, bytes);
     uint64_t left = cpu->limit > before ? cpu->limit - before : 0;
@@ -89,11 +84,16 @@ static fo_status book(cpu_device *cpu, uint64_t bytes, fo_error *error)
     return status;
 }
 
-static void unbook(cpu_device *cpu, uint64_t bytes)
+void cpu_unbook(cpu_device *cpu, uint64_t bytes)
 {
     fo_memory_discharge(FO_MEMORY_DEVICE, bytes);
     atomic_fetch_sub(&cpu->own, bytes);
 }
+
+/* Hand out device memory and take it back. */
+typedef struct header {
+    _Alignas(64) size_t bytes;
+} header;
 
 fo_status cpu_alloc(fo_device *device, size_t bytes, void **out,
                     fo_error *error)
@@ -103,15 +103,15 @@ fo_status cpu_alloc(fo_device *device, size_t bytes, void **out,
     if (bytes > SIZE_MAX - 2 * sizeof(header))
         return fo_fail_short(error, FO_NOMEM, bytes, 0,
                              "%zu bytes exceed the address space", bytes);
-    fo_status status = book(cpu, bytes, error);
+    fo_status status = cpu_book(cpu, bytes, error);
     if (status != FO_OK)
         return status;
     /* Get the bytes from the system, or book them back. */
     size_t rounded = (bytes + 2 * sizeof(header) - 1) / sizeof(header);
     header *front = aligned_alloc(sizeof(header), rounded * sizeof(header));
     if (!front) {
-        unbook(cpu, bytes);
-        return fo_fail_short(error, FO_NOMEM, bytes, available_memory(),
+        cpu_unbook(cpu, bytes);
+        return fo_fail_short(error, FO_NOMEM, bytes, cpu_available_memory(),
                              "the system refused %zu bytes", bytes);
     }
     front->bytes = bytes;
@@ -124,7 +124,7 @@ void cpu_free(fo_device *device, void *data)
     if (!data)
         return;
     header *front = (header *)data - 1;
-    unbook((cpu_device *)device, front->bytes);
+    cpu_unbook((cpu_device *)device, front->bytes);
     free(front);
 }
 

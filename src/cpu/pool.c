@@ -52,7 +52,7 @@ fo_status cpu_pool_open(fo_device *device, const fo_pool_shape *shape,
     memset(pool->length, 0, (3 * rows + total) * sizeof(int32_t));
     for (int32_t i = 0; i < shape->num_blocks; i++)
         pool->stack[i] = shape->num_blocks - 1 - i;
-    pool->free = shape->num_blocks;
+    pool->free = pool->total = shape->num_blocks;
     *out = pool;
     return FO_OK;
 }
@@ -143,8 +143,8 @@ static void extend(fo_pool *pool, const fo_pool_request *request,
     pool->blocks[row] = need > have ? need : have;
     pool->length[row] = request->length;
     grant->granted = grant->wanted;
-    if (pool->peak < pool->shape.num_blocks - pool->free)
-        pool->peak = pool->shape.num_blocks - pool->free;
+    if (pool->peak < pool->total - pool->free)
+        pool->peak = pool->total - pool->free;
 }
 
 /* Let go of what a row need not keep. */
@@ -271,23 +271,72 @@ static uint64_t tokens_stored(const fo_pool *pool)
     return tokens;
 }
 
+/* 1 + the highest block held, or 0. */
+static int32_t highest(const fo_pool *pool)
+{
+    int32_t blocks = pool->total;
+    while (blocks > 0 && pool->count[blocks - 1] == 0)
+        blocks--;
+    return blocks;
+}
+
 fo_status cpu_pool_stats(fo_device *device, const fo_pool *pool,
                          fo_pool_stats *stats, fo_error *error)
 {
     (void)device, (void)error;
     *stats = (fo_pool_stats){
-        .total = pool->shape.num_blocks,
+        .total = pool->total,
         .free = pool->free,
-        .held = pool->shape.num_blocks - pool->free,
+        .held = pool->total - pool->free,
+        .highest = highest(pool),
         .peak = pool->peak,
         .allocations = pool->allocations,
         .reuses = pool->allocations - (uint64_t)pool->fresh,
         .illegal = pool->illegal,
         .metadata_bytes = pool->bytes + sizeof *pool,
     };
-    for (int32_t block = 0; block < pool->shape.num_blocks; block++)
+    for (int32_t block = 0; block < pool->total; block++)
         stats->shared += pool->count[block] > 1;
     stats->tokens = tokens_stored(pool);
+    return FO_OK;
+}
+
+/* Resize the pool. */
+static void bring_into_use(fo_pool *pool, int32_t blocks)
+{
+    int32_t more = blocks - pool->total;
+    memmove(pool->stack + more, pool->stack,
+            (size_t)pool->free * sizeof(int32_t));
+    for (int32_t i = 0; i < more; i++)
+        pool->stack[i] = blocks - 1 - i;
+    pool->free += more;
+}
+
+static void take_out_of_use(fo_pool *pool, int32_t blocks)
+{
+    int32_t kept = 0;
+    for (int32_t i = 0; i < pool->free; i++)
+        if (pool->stack[i] < blocks)
+            pool->stack[kept++] = pool->stack[i];
+    pool->free = kept;
+}
+
+fo_status cpu_pool_resize(fo_device *device, fo_pool *pool, int blocks,
+                          fo_error *error)
+{
+    (void)device;
+    int32_t held = highest(pool), most = pool->shape.num_blocks;
+    if (blocks < 0 || blocks > most)
+        return fo_fail(error, FO_ARG, "%d blocks of %d", blocks, most);
+    if (blocks < held)
+        return fo_fail_short(error, FO_FULL, (uint64_t)held, (uint64_t)blocks,
+                             "block %d is held, and %d blocks are to stay",
+                             held - 1, blocks);
+    if (blocks > pool->total)
+        bring_into_use(pool, blocks);
+    else
+        take_out_of_use(pool, blocks);
+    pool->total = blocks;
     return FO_OK;
 }
 
@@ -297,6 +346,7 @@ fo_status cpu_pool_check(fo_device *device, const fo_pool *pool,
 {
     (void)device;
     fo_pool_books books = {.shape = pool->shape,
+                           .total = pool->total,
                            .free = pool->free,
                            .fresh = pool->fresh,
                            .table = pool->table,

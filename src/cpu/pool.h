@@ -7,9 +7,11 @@
 
 /* A block is fresh until it is first handed out. The stack starts with block 0
  * on top and all blocks fresh; what is pushed later lies above the fresh ones,
- * so that the fresh blocks are always fresh .. num_blocks - 1. */
+ * and what comes into use beneath them, so that the fresh blocks are always
+ * those from `fresh` up. */
 struct fo_pool {
     fo_pool_shape shape;
+    int32_t total; /* blocks in use: 0 .. total - 1              */
     int32_t free;  /* depth of the stack                         */
     int32_t fresh; /* the lowest block never handed out          */
     int32_t peak;  /* most ever held                             */

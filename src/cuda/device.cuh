@@ -112,6 +112,13 @@ fo_status cuda_copy(fo_device *device, void *to, const void *from, size_t bytes,
 fo_status cuda_fill(fo_device *device, void *to, uint8_t byte, size_t bytes,
                     fo_error *error);
 
+/* In reserve.cu, by granules of the driver. */
+fo_status cuda_reserve(fo_device *device, size_t bytes, void **out,
+                       fo_error *error);
+fo_status cuda_commit(fo_device *device, void *reserved, size_t bytes,
+                      fo_error *error);
+void cuda_unreserve(fo_device *device, void *reserved);
+
 fo_status cuda_sync(fo_device *device, fo_error *error);
 fo_status cuda_graph_begin(fo_device *device, fo_error *error);
 fo_status cuda_graph_end(fo_device *device, void **graph, fo_error *error);
@@ -198,6 +205,8 @@ fo_status cuda_pool_release(fo_device *device, fo_pool *pool,
 fo_status cuda_pool_share(fo_device *device, fo_pool *pool,
                           const fo_pool_fork *forks /* (n) */, int n,
                           fo_error *error);
+fo_status cuda_pool_resize(fo_device *device, fo_pool *pool, int blocks,
+                           fo_error *error);
 fo_status cuda_pool_stats(fo_device *device, const fo_pool *pool,
                           fo_pool_stats *stats, fo_error *error);
 fo_status cuda_pool_check(fo_device *device, const fo_pool *pool,

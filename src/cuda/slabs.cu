@@ -76,6 +76,7 @@ static fo_status reserve(slabs *memory, fo_error *error)
                                               CU_MEM_ALLOC_GRANULARITY_MINIMUM);
     if (code != CUDA_SUCCESS)
         return fault_of_driver(code, "cuMemGetAllocationGranularity", error);
+    memory->granule = granularity;
     size_t range = rounded(2 * total, granularity);
     memory->slab_bytes = rounded(range / MOST_SLABS + 1, granularity);
     range = rounded(range, memory->slab_bytes);
@@ -119,7 +120,8 @@ void slabs_close(slabs **slot)
     slabs *memory = *slot;
     if (!memory)
         return;
-    assert(memory->own == 0 && memory->committed == 0 && memory->spans <= 1);
+    assert(memory->own == 0 && memory->committed == 0);
+    assert(memory->spans <= 1 && !memory->reservations);
     if (memory->range)
         memory->calls.unreserve(memory->base, memory->range);
     fo_memory_free(memory->uses);
@@ -129,42 +131,39 @@ void slabs_close(slabs **slot)
 }
 
 /* Commit a slab and give it back. */
-/* What the driver said, and to which of its calls. */
-struct answer {
-    CUresult code;
-    const char *call;
-};
-
-static answer commit_slab(slabs *memory, size_t slab)
+answer slabs_map(slabs *memory, CUdeviceptr at, size_t bytes)
 {
-    CUdeviceptr at = memory->base + slab * memory->slab_bytes;
     CUmemAllocationProp wanted = properties(memory->ordinal);
     CUmemAccessDesc access = {};
     access.location = wanted.location;
     access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
     CUmemGenericAllocationHandle handle;
     const driver *calls = &memory->calls;
-    CUresult code = calls->create(&handle, memory->slab_bytes, &wanted, 0);
+    CUresult code = calls->create(&handle, bytes, &wanted, 0);
     if (code != CUDA_SUCCESS)
         return {code, "cuMemCreate"};
-    code = calls->map(at, memory->slab_bytes, 0, handle, 0);
+    code = calls->map(at, bytes, 0, handle, 0);
     calls->release(handle); /* the mapping holds it from here on */
     if (code != CUDA_SUCCESS)
         return {code, "cuMemMap"};
-    code = calls->access(at, memory->slab_bytes, &access, 1);
+    code = calls->access(at, bytes, &access, 1);
     if (code != CUDA_SUCCESS) {
-        calls->unmap(at, memory->slab_bytes);
+        calls->unmap(at, bytes);
         return {code, "cuMemSetAccess"};
     }
-    memory->committed += memory->slab_bytes;
+    memory->committed += bytes;
     return {CUDA_SUCCESS, nullptr};
 }
 
-static void give_back_slab(slabs *memory, size_t slab)
+void slabs_unmap(slabs *memory, CUdeviceptr at, size_t bytes)
 {
-    memory->calls.unmap(memory->base + slab * memory->slab_bytes,
-                        memory->slab_bytes);
-    memory->committed -= memory->slab_bytes;
+    memory->calls.unmap(at, bytes);
+    memory->committed -= bytes;
+}
+
+static CUdeviceptr start_of(const slabs *memory, size_t slab)
+{
+    return memory->base + slab * memory->slab_bytes;
 }
 
 /* Count who uses which slab. */
@@ -188,7 +187,7 @@ static void leave(slabs *memory, stretch s, const cudaStream_t *stream)
             if (!waited)
                 (void)cudaStreamSynchronize(*stream);
             waited = true;
-            give_back_slab(memory, slab);
+            slabs_unmap(memory, start_of(memory, slab), memory->slab_bytes);
         }
 }
 
@@ -197,7 +196,7 @@ static answer enter(slabs *memory, stretch s)
     for (size_t slab = s.first; slab < s.end; slab++) {
         answer a = {CUDA_SUCCESS, nullptr};
         if (memory->uses[slab] == 0)
-            a = commit_slab(memory, slab);
+            a = slabs_map(memory, start_of(memory, slab), memory->slab_bytes);
         if (a.code != CUDA_SUCCESS) {
             leave(memory, {s.first, slab}, nullptr);
             return a;
@@ -274,7 +273,7 @@ static void unhold(slabs *memory, size_t i)
 }
 
 /* Book the bytes of an allocation. */
-static fo_status book(slabs *memory, uint64_t bytes, fo_error *error)
+fo_status slabs_book(slabs *memory, uint64_t bytes, fo_error *error)
 {
     uint64_t left = memory->limit - memory->own;
     if (memory->limit && bytes > left)
@@ -288,7 +287,7 @@ static fo_status book(slabs *memory, uint64_t bytes, fo_error *error)
     return status;
 }
 
-static void unbook(slabs *memory, uint64_t bytes)
+void slabs_unbook(slabs *memory, uint64_t bytes)
 {
     fo_memory_discharge(FO_MEMORY_DEVICE, bytes);
     memory->own -= bytes;
@@ -305,6 +304,13 @@ static fo_status refuse(size_t bytes, fo_error *error)
                          free, total);
 }
 
+fo_status slabs_blame(answer refusal, size_t bytes, fo_error *error)
+{
+    if (refusal.code == CUDA_ERROR_OUT_OF_MEMORY)
+        return refuse(bytes, error);
+    return fault_of_driver(refusal.code, refusal.call, error);
+}
+
 /* Take memory. */
 /* Put an allocation whose bytes are booked into the first span with room. */
 static fo_status place(slabs *memory, size_t bytes, void **out, fo_error *error)
@@ -319,10 +325,8 @@ static fo_status place(slabs *memory, size_t bytes, void **out, fo_error *error)
     size_t begin = memory->span_list[i].begin;
     if (bytes > 0) {
         answer a = enter(memory, slabs_under(memory, begin, bytes));
-        if (a.code == CUDA_ERROR_OUT_OF_MEMORY)
-            return refuse(bytes, error);
         if (a.code != CUDA_SUCCESS)
-            return fault_of_driver(a.code, a.call, error);
+            return slabs_blame(a, bytes, error);
     }
     hold(memory, i, bytes, room);
     *out = reinterpret_cast<void *>(memory->base + begin);
@@ -335,7 +339,7 @@ fo_status slabs_take(slabs *memory, size_t bytes, void **out, fo_error *error)
     *out = nullptr;
     if (!memory->limit && bytes > memory->range - RED_ZONE - ALIGNMENT)
         return refuse(bytes, error);
-    fo_status status = book(memory, bytes, error);
+    fo_status status = slabs_book(memory, bytes, error);
     if (status != FO_OK)
         return status;
     if (bytes > memory->range - RED_ZONE - ALIGNMENT)
@@ -343,7 +347,7 @@ fo_status slabs_take(slabs *memory, size_t bytes, void **out, fo_error *error)
     else
         status = place(memory, bytes, out, error);
     if (status != FO_OK)
-        unbook(memory, bytes);
+        slabs_unbook(memory, bytes);
     return status;
 }
 
@@ -374,7 +378,7 @@ void slabs_give(slabs *memory, void *data, cudaStream_t stream)
     if (s.bytes > 0)
         leave(memory, slabs_under(memory, begin, s.bytes), &stream);
     unhold(memory, i);
-    unbook(memory, s.bytes);
+    slabs_unbook(memory, s.bytes);
 }
 
 } // namespace FO_SIDE

@@ -35,6 +35,8 @@ struct span {
     bool held;
 };
 
+struct reservation; /* in reserve.cu */
+
 /* A slab is committed, that is backed by physical memory, while `uses`, the
  * number of allocations with bytes in it, is not 0. */
 struct slabs {
@@ -48,7 +50,9 @@ struct slabs {
     size_t spans, room;
     uint64_t own;       /* bytes handed out                               */
     uint64_t limit;     /* bytes that may be handed out, 0: no limit      */
-    uint64_t committed; /* bytes of physical memory behind the range  */
+    uint64_t committed; /* bytes of physical memory, reservations' too     */
+    size_t granule;     /* the driver's granularity                        */
+    reservation *reservations;
 };
 
 /* Declare the work of the slabs. */
@@ -63,6 +67,24 @@ fo_status slabs_take(slabs *memory, size_t bytes, void **out, fo_error *error);
 /* Slabs that nothing uses any more are given back, once `stream` has done its
  * work. */
 void slabs_give(slabs *memory, void *data, cudaStream_t stream);
+
+/* Count bytes as handed out: FO_NOMEM beyond the limit. */
+fo_status slabs_book(slabs *memory, uint64_t bytes, fo_error *error);
+void slabs_unbook(slabs *memory, uint64_t bytes);
+
+/* What the driver said, and to which of its calls. */
+struct answer {
+    CUresult code;
+    const char *call;
+};
+
+/* Put physical memory behind reserved addresses, and take the same piece away
+ * again. Whole granules. */
+answer slabs_map(slabs *memory, CUdeviceptr at, size_t bytes);
+void slabs_unmap(slabs *memory, CUdeviceptr at, size_t bytes);
+
+/* Turn a refusal of `bytes` bytes into an error: FO_NOMEM or FO_DEVICE. */
+fo_status slabs_blame(answer refusal, size_t bytes, fo_error *error);
 
 } // namespace FO_SIDE
 
