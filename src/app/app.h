@@ -27,6 +27,7 @@ int app_run(int argc, char **argv);
 int app_tokenize(int argc, char **argv);
 int app_logits(int argc, char **argv);
 int app_inspect(int argc, char **argv);
+int app_make_model(int argc, char **argv);
 int app_blocks(int argc, char **argv);
 int app_golden(int argc, char **argv);
 int app_bench(int argc, char **argv);

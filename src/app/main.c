@@ -19,6 +19,8 @@ static const command commands[] = {
     {"logits", "write the logits of every token of a sequence", app_logits},
     {"inspect", "show what a model file holds, and what its cache takes",
      app_inspect},
+    {"make-model", "write a model of a known shape with random weights",
+     app_make_model},
     {"blocks", "draw the block table at work", app_blocks},
     {"golden", "write goldens, or check a device against them", app_golden},
 #ifndef FO_NO_CPU
