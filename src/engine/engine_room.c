@@ -1,0 +1,210 @@
+#include "engine/engine_inside.h"
+
+#include "common/log.h"
+#include "common/memory.h"
+
+#include <assert.h>
+
+/* Say how many blocks a sequence will hold. */
+static int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* With a window, a step sees the window before its first token, and its own
+ * tokens, wherever in a block these begin. */
+int fo_engine_need(const fo_engine *e, int stored)
+{
+    int64_t B = e->bounds.block_size;
+    int whole = (int)((stored + B - 1) / B);
+    if (e->window == 0)
+        return whole;
+    int64_t seen = (int64_t)e->window - 1 + e->bounds.max_tokens;
+    int64_t most = (seen + B - 2) / B + 1;
+    return most < whole ? (int)most : whole;
+}
+
+/* Reckon what is spare. */
+/* Blocks that a running job will yet ask for to store all it has. */
+static int claim_of(const fo_engine *e, const fo_job *job)
+{
+    fo_block_row row;
+    int need = fo_engine_need(e, job->length);
+    if (!fo_block_table_sequence(fo_block_manager_table(e->blocks), job->id,
+                                 &row))
+        return need;
+    int held = row.blocks - row.first;
+    int left = (job->length + e->bounds.block_size - 1) / e->bounds.block_size -
+               row.blocks;
+    return smaller(left, need > held ? need - held : 0);
+}
+
+static fo_status reckon(fo_engine *e, fo_error *error)
+{
+    fo_block_stats stats;
+    fo_job *const *jobs;
+    int count = fo_scheduler_jobs(e->scheduler, &jobs);
+    fo_status status = fo_block_manager_stats(e->blocks, &stats, error);
+    if (status != FO_OK)
+        return status;
+    e->spare = stats.pool.free;
+    for (int i = 0; i < count; i++)
+        if (jobs[i]->running)
+            e->spare -= claim_of(e, jobs[i]);
+    if (e->spare < 0)
+        e->spare = 0;
+    return FO_OK;
+}
+
+/* Judge a waiting request. */
+/* Whether a request shall wait until the one it was forked from has computed
+ * what they have in common. */
+static bool waits_for(const fo_engine *e, const request *r)
+{
+    const fo_job *other = fo_scheduler_find(e->scheduler, r->follows);
+    return other && other->stored < r->job.length - 1;
+}
+
+/* Whether it can begin with the blocks of that one: whatever its next token
+ * sees must still be there. */
+static bool can_share(const fo_engine *e, const request *r)
+{
+    fo_block_row row;
+    int common = r->job.length - 1, first = 0;
+    if (e->window && common + 1 > e->window)
+        first = common + 1 - e->window;
+    return common > 0 && fo_scheduler_find(e->scheduler, r->follows) &&
+           fo_block_table_sequence(fo_block_manager_table(e->blocks),
+                                   r->follows, &row) &&
+           row.first * e->bounds.block_size <= first;
+}
+
+static fo_status admit(void *owner, fo_job *job, fo_verdict *verdict,
+                       fo_error *error)
+{
+    fo_engine *e = owner;
+    request *r = (request *)job;
+    *verdict = FO_NOT_YET;
+    if (waits_for(e, r))
+        return FO_OK;
+    fo_status status = e->spare < 0 ? reckon(e, error) : FO_OK;
+    if (status != FO_OK)
+        return status;
+    /* Weigh what it wants against what is spare. */
+    bool shares = can_share(e, r);
+    int need = shares ? 1 : fo_engine_need(e, job->length);
+    *verdict = need <= e->spare ? FO_ADMITTED : FO_NO_ROOM;
+    if (*verdict == FO_NO_ROOM)
+        return FO_OK;
+    e->spare -= need;
+    if (shares) {
+        status = fo_block_manager_fork(e->blocks, r->follows, job->id,
+                                       job->length - 1, error);
+        if (status == FO_OK)
+            job->stored = job->length - 1;
+    }
+    r->follows = 0;
+    return status;
+}
+
+/* Grow sequences. */
+static fo_status grow(void *owner, fo_turn *turns, int n, fo_error *error)
+{
+    fo_engine *e = owner;
+    for (int i = 0; i < n; i++)
+        e->requests[i] = (fo_block_request){.sequence = turns[i].job->id,
+                                            .tokens = turns[i].tokens};
+    fo_status status = fo_block_manager_extend_batch(e->blocks, e->requests,
+                                                     e->results, n, error);
+    for (int i = 0; i < n; i++)
+        turns[i].error = e->results[i];
+    return status;
+}
+
+/* Let go of a sequence. */
+static bool known(const fo_engine *e, int64_t sequence)
+{
+    return fo_block_table_row(fo_block_manager_table(e->blocks), sequence) >= 0;
+}
+
+static fo_status release(void *owner, fo_job *job, fo_error *error)
+{
+    fo_engine *e = owner;
+    request *r = (request *)job;
+    fo_status status = FO_OK;
+    fo_block_row row = {.blocks = 0};
+    fo_block_table_sequence(fo_block_manager_table(e->blocks), job->id, &row);
+    int blocks = row.blocks - row.first;
+    if (known(e, job->id))
+        status = fo_block_manager_free_sequence(e->blocks, job->id, error);
+    if (status != FO_OK)
+        return status;
+    if (job->running) {
+        const fo_log_field fields[] = {{"request", (uint64_t)job->id},
+                                       {"blocks", (uint64_t)blocks},
+                                       {"tokens", (uint64_t)job->stored}};
+        e->stats.preempted++;
+        fo_log_write(FO_LOG_WARNING, "preempted", fields, 3);
+    }
+    if (r->given_up < job->stored)
+        r->given_up = job->stored;
+    job->stored = 0;
+    return FO_OK;
+}
+
+fo_room fo_engine_room(fo_engine *e)
+{
+    return (fo_room){
+        .owner = e, .grow = grow, .admit = admit, .release = release};
+}
+
+/* End a request. */
+/* Free the sequences of requests that have ended. */
+static fo_status drain(fo_engine *e, fo_error *error)
+{
+    while (e->leaving_count > 0) {
+        int64_t sequence = e->leaving[e->leaving_count - 1];
+        fo_status status =
+            fo_block_manager_free_sequence(e->blocks, sequence, error);
+        if (status != FO_OK)
+            return status;
+        e->leaving_count--;
+    }
+    return FO_OK;
+}
+
+fo_status fo_engine_end(fo_engine *e, request *r, fo_error *error)
+{
+    if (known(e, r->job.id))
+        e->leaving[e->leaving_count++] = r->job.id;
+    fo_scheduler_remove(e->scheduler, &r->job);
+    e->stats.metadata_bytes -= sizeof *r + (size_t)r->most * sizeof *r->tokens;
+    fo_memory_free(r);
+    return drain(e, error);
+}
+
+/* Tidy up after a failure. */
+/* Take back what a sequence stores beyond its job. */
+static fo_status correct(fo_engine *e, const fo_job *job, fo_error *error)
+{
+    int32_t length =
+        fo_block_table_length(fo_block_manager_table(e->blocks), job->id);
+    if (length < 0 || (job->running && length == job->stored))
+        return FO_OK;
+    if (job->running && job->stored > 0)
+        return fo_block_manager_truncate(e->blocks, job->id, job->stored,
+                                         error);
+    return fo_block_manager_free_sequence(e->blocks, job->id, error);
+}
+
+fo_status fo_engine_tidy(fo_engine *e, fo_error *error)
+{
+    fo_job *const *jobs;
+    int count = fo_scheduler_jobs(e->scheduler, &jobs);
+    fo_status status = drain(e, error);
+    for (int i = 0; e->untidy && i < count && status == FO_OK; i++)
+        status = correct(e, jobs[i], error);
+    if (status == FO_OK)
+        e->untidy = false;
+    return status;
+}
