@@ -60,12 +60,34 @@ class Looking(unittest.TestCase):
 
 class Inspect(Looking):
     def test_phi3_mini_takes_393216_bytes_a_token(self):
-        shown = self.folio("inspect", self.file(phi3_mini()), "--memory",
+        shown = self.folio("inspect", self.file(phi3_mini()), "--fill",
                            "1.5G", "--block-size", "16")
         row = re.search(r"^ +f16 +(.*)$", shown, re.M)[1].split()
         self.assertEqual(row, ["393,216", "6,291,456", "256", "4,096"])
         row = re.search(r"^ +f32 +(.*)$", shown, re.M)[1].split()
         self.assertEqual(row, ["786,432", "12,582,912", "128", "2,048"])
+
+    def test_d9_memory_shows_the_plan(self):
+        for device in "cpu", "sim":
+            shown = self.folio("inspect", MODEL, "--memory", "-d", device)
+            parts = {m[0]: int(m[1].replace(",", "")) for m in re.findall(
+                r"^  (\w+) +([0-9,]+)  +[0-9.]+ \w+  ", shown, re.M)}
+            self.assertEqual(set(parts), {"weights", "workspace", "tables",
+                                          "available"})
+            rows = [[int(n.replace(",", "")) for n in line.split()]
+                    for line in re.findall(r"^  (\d+ .*)$", shown, re.M)]
+            self.assertEqual([row[0] for row in rows], [0, 1000, 1024])
+            fixed = parts["weights"] + parts["workspace"] + parts["tables"]
+            for tokens, wide, wide_all, narrow, narrow_all in rows:
+                self.assertEqual(wide, -(-tokens // 16) * 16 * 3072)
+                self.assertEqual((wide_all, narrow, narrow_all),
+                                 (fixed + wide, wide // 2,
+                                  fixed + wide // 2))
+            # The plan is what a load is refused by.
+            limit = rows[-1][2] - 1
+            refused = self.folio("run", "-d", device, "--memory", str(limit),
+                                 "-n", "1", code=1)
+            self.assertIn("loading takes %d bytes" % (limit + 1), refused)
 
     def test_counts_blocks_beyond_64_bits(self):
         data = phi3_mini({"block_count": 1 << 24, "attention.head_count": 32,
@@ -115,9 +137,9 @@ class Inspect(Looking):
         self.folio("inspect", os.path.join(self.folder, "none"), code=1)
 
     def test_knows_a_mistaken_call(self):
-        for call in ([], [MODEL, MODEL], [MODEL, "--memory", "much"],
-                     [MODEL, "--memory", "-1G"], [MODEL, "--memory", "nan"],
-                     [MODEL, "--memory", "1GB"], [MODEL, "-b", "0"]):
+        for call in ([], [MODEL, MODEL], [MODEL, "--fill", "much"],
+                     [MODEL, "--fill", "-1G"], [MODEL, "--fill", "nan"],
+                     [MODEL, "--fill", "1GB"], [MODEL, "-b", "0"]):
             self.folio("inspect", *call, code=2)
 
 

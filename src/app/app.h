@@ -57,6 +57,16 @@ fo_status app_read_input(char **text, size_t *length, fo_error *error);
  */
 void app_show_text(const char *text, size_t length, size_t room);
 
+/* A number with a comma between thousands; bytes as "1.5 GiB". Both are written
+ * into `out`, and return it. */
+typedef char app_written[32];
+const char *app_grouped(uint64_t value, app_written out);
+const char *app_size_name(uint64_t bytes, app_written out);
+
+/* Print what loading a model takes of a device, at growing contexts. */
+fo_status app_plan_show(const fo_gguf *gguf, const fo_backend *backend,
+                        int block_size, fo_error *error);
+
 /* The same for a size: bytes, or a number with K, M, G or T after it (2^10,
  * 2^20, 2^30, 2^40), of which it may be a fraction. Not 0. */
 uint64_t app_bytes(const struct argp_state *state, const char *flag,

@@ -10,25 +10,35 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Read the flags of inspect. */
+/* Say what inspect takes. */
 typedef struct options {
     const char *path;
-    uint64_t memory; /* bytes */
+    uint64_t fill; /* bytes */
     int block_size;
+    bool memory; /* show the plan, and nothing else */
+    const fo_backend *backend;
 } options;
 
 static const struct argp_option flags[] = {
-    {"memory", 'm', "BYTES", 0,
+    {"fill", 'f', "BYTES", 0,
      "Memory to fill with blocks, such as 512M or 1.5G (1G)", 0},
+    {"memory", 'm', NULL, 0, "Show what loading the model takes, part by part",
+     0},
+    {"device", 'd', "DEVICE", 0, "The device to load it on (cpu)", 0},
     {"block-size", 'b', "TOKENS", 0, "Tokens of a block (16)", 0},
     {0},
 };
 
+/* Read the flags of inspect. */
 static error_t read_flag(int key, char *text, struct argp_state *state)
 {
     options *o = state->input;
-    if (key == 'm')
-        o->memory = app_bytes(state, "--memory", text);
+    if (key == 'f')
+        o->fill = app_bytes(state, "--fill", text);
+    else if (key == 'm')
+        o->memory = true;
+    else if (key == 'd')
+        o->backend = app_backend(state, text);
     else if (key == 'b')
         o->block_size =
             (int)app_integer(state, "--block-size", text, 1, 1 << 20);
@@ -53,9 +63,7 @@ static const struct argp parser = {
 };
 
 /* Write numbers and text for a person. */
-typedef char written[32];
-
-static const char *grouped(uint64_t value, written out)
+const char *app_grouped(uint64_t value, app_written out)
 {
     char digits[24];
     int n = snprintf(digits, sizeof digits, "%" PRIu64, value), at = 0;
@@ -68,14 +76,14 @@ static const char *grouped(uint64_t value, written out)
     return out;
 }
 
-static const char *memory_name(uint64_t bytes, written out)
+const char *app_size_name(uint64_t bytes, app_written out)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     int unit = 0;
     double value = (double)bytes;
     for (; value >= 1024 && unit < 4; unit++)
         value /= 1024;
-    snprintf(out, sizeof(written), "%.4g %s", value, units[unit]);
+    snprintf(out, sizeof(app_written), "%.4g %s", value, units[unit]);
     return out;
 }
 
@@ -140,7 +148,7 @@ static void show_tensors(const fo_gguf *gguf)
 {
     int width = 4;
     char name[72], shape[96];
-    written bytes, offset;
+    app_written bytes, offset;
     for (int i = 0; i < fo_gguf_tensor_count(gguf); i++) {
         int length = (int)fo_gguf_tensor_at(gguf, i)->name.length;
         width = length > width ? length : width;
@@ -157,8 +165,8 @@ static void show_tensors(const fo_gguf *gguf)
                          tensor->dims[d], d > 0 ? " x " : "");
         printf("  %-*s  %-7s  %15s  %15s  %15s\n", width,
                fo_gguf_string_show(tensor->name, name, sizeof name),
-               tensor->type_name, shape, grouped(tensor->bytes, bytes),
-               grouped(tensor->offset, offset));
+               tensor->type_name, shape, app_grouped(tensor->bytes, bytes),
+               app_grouped(tensor->offset, offset));
     }
 }
 
@@ -167,7 +175,7 @@ static void show_totals(const fo_gguf *gguf)
 {
     int count = fo_gguf_tensor_count(gguf);
     uint64_t all = 0;
-    written bytes, size;
+    app_written bytes, size;
     printf("\ntotals\n  %-7s  %7s  %15s\n", "type", "tensors", "bytes");
     for (int i = 0; i < count; i++) {
         const char *type = fo_gguf_tensor_at(gguf, i)->type_name;
@@ -184,10 +192,10 @@ static void show_totals(const fo_gguf *gguf)
         if (first < i)
             continue;
         all += sum;
-        printf("  %-7s  %7d  %15s\n", type, alike, grouped(sum, bytes));
+        printf("  %-7s  %7d  %15s\n", type, alike, app_grouped(sum, bytes));
     }
-    printf("  %-7s  %7d  %15s  %s\n", "all", count, grouped(all, bytes),
-           memory_name(all, size));
+    printf("  %-7s  %7d  %15s  %s\n", "all", count, app_grouped(all, bytes),
+           app_size_name(all, size));
 }
 
 /* Show what the cache costs. */
@@ -196,7 +204,7 @@ static void show_cache(const fo_gguf *gguf, const options *o)
     static const fo_dtype types[] = {FO_F32, FO_F16};
     fo_config config;
     fo_error error;
-    written memory, token, block, blocks, tokens;
+    app_written fill, token, block, blocks, tokens;
     if (fo_config_read(gguf, &config, &error) != FO_OK) {
         printf("\ncache: not known: %s\n", error.message);
         return;
@@ -204,7 +212,7 @@ static void show_cache(const fo_gguf *gguf, const options *o)
     printf("\ncache: 2 x %d layers x %d kv heads x %d dimensions a token\n",
            config.L, config.K, config.D);
     printf("  blocks of %d tokens that fit in %s, cache alone:\n",
-           o->block_size, memory_name(o->memory, memory));
+           o->block_size, app_size_name(o->fill, fill));
     printf("  %-7s  %15s  %15s  %15s  %15s\n", "type", "bytes a token",
            "bytes a block", "blocks", "tokens");
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
@@ -212,11 +220,11 @@ static void show_cache(const fo_gguf *gguf, const options *o)
         uint64_t size = (uint64_t)o->block_size;
         if (__builtin_mul_overflow(bytes, size, &whole))
             whole = UINT64_MAX;
-        uint64_t fit = o->memory / whole;
+        uint64_t fit = o->fill / whole;
         printf("  %-7s  %15s  %15s  %15s  %15s\n",
-               fo_dtype_info_get(types[i])->name, grouped(bytes, token),
-               grouped(whole, block), grouped(fit, blocks),
-               grouped(fit * size, tokens));
+               fo_dtype_info_get(types[i])->name, app_grouped(bytes, token),
+               app_grouped(whole, block), app_grouped(fit, blocks),
+               app_grouped(fit * size, tokens));
     }
 }
 
@@ -224,13 +232,18 @@ static void show_cache(const fo_gguf *gguf, const options *o)
 static fo_status show_gguf(const options *o, fo_error *error)
 {
     fo_gguf *gguf;
-    written size;
+    app_written size;
     fo_status status = fo_gguf_open(o->path, &gguf, error);
     if (status != FO_OK)
         return status;
     printf("%s: GGUF version %" PRIu32 ", %s, alignment %" PRIu32 "\n", o->path,
-           fo_gguf_version(gguf), memory_name(fo_gguf_bytes(gguf), size),
+           fo_gguf_version(gguf), app_size_name(fo_gguf_bytes(gguf), size),
            fo_gguf_alignment(gguf));
+    if (o->memory) {
+        status = app_plan_show(gguf, o->backend, o->block_size, error);
+        fo_gguf_close(&gguf);
+        return status;
+    }
     show_metadata(gguf);
     if (fo_gguf_tensor_count(gguf) > 0) {
         show_tensors(gguf);
@@ -245,7 +258,7 @@ static fo_status show_gguf(const options *o, fo_error *error)
 static void show_safetensor(const fo_safetensor *tensor, int width)
 {
     char shape[8 * 24] = "scalar", name[72];
-    written bytes;
+    app_written bytes;
     int at = 0;
     for (int d = 0; d < tensor->rank; d++)
         at += snprintf(shape + at, sizeof shape - (size_t)at, "%s%" PRId64,
@@ -254,7 +267,7 @@ static void show_safetensor(const fo_safetensor *tensor, int width)
     printf("  %-*s  %-7s  %15s  %15s\n", width,
            fo_gguf_string_show(text, name, sizeof name),
            fo_dtype_info_get(tensor->dtype)->name, shape,
-           grouped(tensor->bytes, bytes));
+           app_grouped(tensor->bytes, bytes));
 }
 
 static fo_status show_safetensors(const options *o, fo_error *error)
@@ -303,10 +316,12 @@ static fo_status look(const char *path, bool *is_gguf, fo_error *error)
 /* Inspect a file. */
 int app_inspect(int argc, char **argv)
 {
-    options o = {.memory = 1ULL << 30, .block_size = 16};
+    options o = {.fill = 1ULL << 30, .block_size = 16};
     fo_error error;
     bool is_gguf;
     argp_parse(&parser, argc, argv, 0, NULL, &o);
+    if (!o.backend)
+        o.backend = app_backend(NULL, NULL);
     fo_status status = look(o.path, &is_gguf, &error);
     if (status == FO_OK)
         status = is_gguf ? show_gguf(&o, &error) : show_safetensors(&o, &error);
