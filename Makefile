@@ -88,7 +88,7 @@ endif
 NVCCFLAGS := -std=c++20 -O3 -lineinfo -Xcompiler -Wall$(comma)-Wextra -Werror all-warnings \
 	-gencode arch=compute_80$(comma)code=sm_80 \
 	-gencode arch=compute_90$(comma)code=sm_90 \
-	-gencode arch=compute_90$(comma)code=compute_90
+	-gencode arch=compute_90$(comma)code=compute_90 -Xcompiler -fPIC
 
 library_sources := $(sort $(foreach d,common $(if $(WITHOUT_CPU),,cpu) $(simulator) \
 	model engine,$(wildcard src/$d/*.c)))
@@ -106,6 +106,8 @@ commands := $(BUILD)/libcommands.a
 command := $(BUILD)/folio
 unit_tests := $(test_sources:tests/%.c=$(BUILD)/tests/%)
 script_tests := $(sort $(wildcard tests/test_*.py))
+installed := $(patsubst %.c,$(BUILD)/%.o,$(filter-out src/sim/%,$(library_sources))) \
+	$(cuda_sources:%.cu=build/cuda/%.cuda.o)
 benches := $(bench_sources:tests/%.c=$(BUILD)/tests/%)
 verso := $(simulated_sources:%.cu=$(BUILD)/%.sim.o) $(cuda_sources:%.cu=build/cuda/%.cuda.o)
 kernels := $(test_kernels:%.cu=$(BUILD)/%.sim.o)
@@ -164,6 +166,9 @@ benches: $(benches)
 
 .SECONDARY: $(objects)
 -include $(objects:.o=.d)
+
+# The library's own objects may lie anywhere in memory, as a shared one must.
+$(filter $(BUILD)/%,$(installed)): CFLAGS += -fPIC -fno-semantic-interposition
 
 # ---- Using ------------------------------------------------------------------
 
@@ -273,6 +278,55 @@ tangle: ## Write src/ and the chapters' tests from the book
 book: ## Weave the book: build/book/index.html and build/book/folio.pdf
 	@scripts/deps book
 	scripts/lit book
+
+# ---- Installing -------------------------------------------------------------
+
+# The simulator stays at home: libfolio has the devices that one runs models on.
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DATADIR ?= $(PREFIX)/share
+SONAME := libfolio.so.0
+archive := $(BUILD)/install/libfolio.a
+below = $(patsubst $(PREFIX)/%,$${prefix}/%,$1)
+shared := $(BUILD)/install/libfolio.so.$(VERSION)
+
+$(archive): $(installed)
+	@mkdir -p $(@D) && rm -f $@
+	$(Q)ar rcs $@ $^
+
+$(shared): $(installed) scripts/folio.map
+	@mkdir -p $(@D)
+	$(call say,link,$@)
+	$(Q)$(CC) -shared -Wl,-soname,$(SONAME),--version-script,scripts/folio.map,-z,defs \
+	$(filter-out -no-pie,$(LDFLAGS)) $(installed) $(LDLIBS) -o $@
+
+# folio.h and whatever it includes; each names the others by where they lie.
+.PHONY: install uninstall
+install: $(command) $(archive) $(shared) ## Install libfolio, its headers and `folio` (PREFIX, DESTDIR)
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(DATADIR)/folio \
+	$(INCLUDEDIR)/folio/common $(INCLUDEDIR)/folio/model $(INCLUDEDIR)/folio/engine)
+	install -m 755 $(command) $(DESTDIR)$(BINDIR)/folio
+	install -m 644 golden/folio-tiny.gguf $(DESTDIR)$(DATADIR)/folio/
+	install -m 644 $(archive) $(DESTDIR)$(LIBDIR)/
+	install -m 755 $(shared) $(DESTDIR)$(LIBDIR)/
+	ln -sf $(notdir $(shared)) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libfolio.so
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(call below,$(LIBDIR))|' \
+	-e 's|@INCLUDEDIR@|$(call below,$(INCLUDEDIR))|' \
+	-e 's|@VERSION@|$(VERSION)|; s|@LIBS@|$(BLAS_FLAGS) -fopenmp $(LDLIBS)|' \
+	scripts/folio.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/folio.pc
+	install -m 644 src/app/folio.h $(DESTDIR)$(INCLUDEDIR)/folio/
+	for h in $$($(CC) -Isrc -MM src/app/folio.h | grep -o 'src/[a-z]*/[a-z_]*\.h' | \
+	grep -v src/app); do sed 's|#include "\([a-z]*/[a-z_]*\.h\)"|#include "../\1"|' $$h \
+	>$(DESTDIR)$(INCLUDEDIR)/folio/$${h#src/}; done
+
+uninstall: ## Remove what `make install` put there
+	rm -rf $(DESTDIR)$(INCLUDEDIR)/folio $(DESTDIR)$(DATADIR)/folio
+	rm -f $(DESTDIR)$(BINDIR)/folio $(DESTDIR)$(LIBDIR)/pkgconfig/folio.pc \
+	$(addprefix $(DESTDIR)$(LIBDIR)/,libfolio.a libfolio.so $(SONAME) $(notdir $(shared)))
 
 # ---- Measuring --------------------------------------------------------------
 

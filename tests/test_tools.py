@@ -129,7 +129,8 @@ class Deps(Scratch):
         self.file("bin/id", f"#!/bin/sh\necho {uid}\n", True)
         if apt:
             self.file("bin/apt-get", '#!/bin/sh\necho "ran: apt-get $*"\n', True)
-        for name in ("gcc", "g++", "make") if present else ():
+        for name in ("gcc", "g++", "make",
+                     "pkg-config") if present else ():
             self.file(f"bin/{name}", "#!/bin/sh\n", True)
         return run(shutil.which("sh"), HOME / "scripts/deps", "build",
                    env={"PATH": str(tools)})

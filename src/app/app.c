@@ -115,6 +115,7 @@ const fo_backend *app_backend(const struct argp_state *state, const char *name)
 
 /* Find the bundled model. */
 static const char bundled[] = "golden/folio-tiny.gguf";
+static const char *const places[] = {bundled, "share/folio/folio-tiny.gguf"};
 
 const char *app_model(char *buffer, size_t size)
 {
@@ -127,9 +128,12 @@ const char *app_model(char *buffer, size_t size)
     for (char *slash = strrchr(program, '/'); slash;
          slash = strrchr(program, '/')) {
         *slash = '\0';
-        int written = snprintf(buffer, size, "%s/%s", program, bundled);
-        if (written > 0 && (size_t)written < size && access(buffer, R_OK) == 0)
-            return buffer;
+        for (int i = 0; i < 2; i++) {
+            int written = snprintf(buffer, size, "%s/%s", program, places[i]);
+            if (written > 0 && (size_t)written < size &&
+                access(buffer, R_OK) == 0)
+                return buffer;
+        }
     }
     return bundled;
 }

@@ -78,7 +78,8 @@ uint64_t app_bytes(const struct argp_state *state, const char *flag,
 const fo_backend *app_backend(const struct argp_state *state, const char *name);
 
 /* The default model, golden/folio-tiny.gguf: below the current folder, or else
- * below a folder that the program lies in. Returns the plain relative path when
+ * below a folder that the program lies in, where it may also be installed as
+ * share/folio/folio-tiny.gguf. Returns the plain relative path when
  * there is none, so that opening it tells what is missing. `buffer` holds the
  * answer. */
 const char *app_model(char *buffer, size_t size);
