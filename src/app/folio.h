@@ -11,6 +11,7 @@ extern "C" {
 
 #include "common/log.h"
 #include "common/memory.h"
+#include "engine/engine.h"
 #include "engine/session.h"
 
 /* The devices. fo_backend_cuda is there in a library built WITH_CUDA=1. */
