@@ -85,7 +85,7 @@ const fo_backend *app_backend(const struct argp_state *state, const char *name);
 const char *app_model(char *buffer, size_t size);
 
 /* What the flags -m, -d, --memory, --ctx, --chunk, --block-size and --kv-type
- * say. */
+ * say. --events opens the log. */
 typedef struct app_source {
     const fo_backend *backend;
     fo_device_options device;

@@ -1,8 +1,18 @@
 #include "app/app.h"
+#include "common/log.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
-enum { KEY_CONTEXT = 0x100, KEY_CHUNK, KEY_BLOCK, KEY_KV, KEY_MEMORY };
+enum {
+    KEY_CONTEXT = 0x100,
+    KEY_CHUNK,
+    KEY_BLOCK,
+    KEY_KV,
+    KEY_MEMORY,
+    KEY_EVENTS
+};
 
 static const struct argp_option options[] = {
     {"model", 'm', "FILE", 0, "the model, a GGUF file (the bundled one)", 0},
@@ -12,12 +22,14 @@ static const struct argp_option options[] = {
     {"ctx", KEY_CONTEXT, "N", 0, "tokens of context (what the model has)", 0},
     {"kv-type", KEY_KV, "TYPE", 0, "type of the cache: f32, f16, bf16 (f32)",
      0},
+    {"events", KEY_EVENTS, "FILE", 0,
+     "write what happens to the memory, a JSON object a line", 0},
     {"chunk", KEY_CHUNK, "N", 0, "tokens of one pass over a prompt (512)", 0},
     {"block-size", KEY_BLOCK, "N", 0, "tokens of a block (16)", 0},
     {0},
 };
 
-/* Read the flags of a source. */
+/* Judge the flags of a source. */
 static fo_dtype kv_type(const struct argp_state *state, const char *name)
 {
     fo_dtype dtype = fo_dtype_parse(name);
@@ -26,6 +38,16 @@ static fo_dtype kv_type(const struct argp_state *state, const char *name)
     return dtype;
 }
 
+/* The file is flushed after each line, and closed when the program ends. */
+static void log_to(const struct argp_state *state, const char *path)
+{
+    FILE *file = fopen(path, "w");
+    if (!file)
+        argp_failure(state, APP_FAILED, errno, "%s", path);
+    fo_log_open(file, FO_LOG_INFO);
+}
+
+/* Read the flags of a source. */
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     app_source *source = state->input;
@@ -39,6 +61,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_MEMORY:
         source->device.memory_limit = app_bytes(state, "--memory", arg);
+        return 0;
+    case KEY_EVENTS:
+        log_to(state, arg);
         return 0;
     case KEY_CONTEXT:
         o->context = (int)app_integer(state, "--ctx", arg, 1, 1 << 24);

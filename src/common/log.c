@@ -53,6 +53,14 @@ static void write_line(FILE *stream, fo_log_level level, const char *event,
 }
 
 /* Write if the level is grave enough. */
+bool fo_log_wants(fo_log_level level)
+{
+    pthread_mutex_lock(&sink.lock);
+    bool wants = sink.stream && level <= sink.level;
+    pthread_mutex_unlock(&sink.lock);
+    return wants;
+}
+
 void fo_log_write(fo_log_level level, const char *event,
                   const fo_log_field *fields, int count)
 {

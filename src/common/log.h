@@ -2,6 +2,7 @@
 #ifndef FOLIO_COMMON_LOG_H
 #define FOLIO_COMMON_LOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -21,6 +22,10 @@ typedef struct fo_log_field {
 /* Lines of `level` and graver go to `stream` (borrowed); null silences all.
  * Silent until called. */
 void fo_log_open(FILE *stream, fo_log_level level);
+
+/* Whether lines of this level are written: for those to whom finding out what
+ * to write is work. */
+bool fo_log_wants(fo_log_level level);
 
 /* {"time": seconds, "level": "info", "event": "...", "name": value, ...} */
 void fo_log_write(fo_log_level level, const char *event,

@@ -1,5 +1,6 @@
 #include "engine/plan.h"
 
+#include "common/log.h"
 #include "engine/decode_loop.h"
 #include "model/weights.h"
 
@@ -140,13 +141,15 @@ fo_status fo_plan_make(fo_device *device, const char *path,
         return status;
     status = fo_plan_of(device, gguf, request, plan, error);
     fo_gguf_close(&gguf);
-    if (status == FO_OK && plan->required > plan->available)
-        status =
-            fo_fail_short(error, FO_NOMEM, plan->required, plan->available,
-                          "loading takes %" PRIu64 " bytes (weights %" PRIu64
-                          ", workspace %" PRIu64 ", cache %" PRIu64
-                          ", tables %" PRIu64 "), %" PRIu64 " are available",
-                          plan->required, plan->weights, plan->workspace,
-                          plan->kv, plan->tables, plan->available);
-    return status;
+    if (status != FO_OK || plan->required <= plan->available)
+        return status;
+    const fo_log_field fields[] = {{"required", plan->required},
+                                   {"available", plan->available}};
+    fo_log_write(FO_LOG_WARNING, "refused", fields, 2);
+    return fo_fail_short(error, FO_NOMEM, plan->required, plan->available,
+                         "loading takes %" PRIu64 " bytes (weights %" PRIu64
+                         ", workspace %" PRIu64 ", cache %" PRIu64
+                         ", tables %" PRIu64 "), %" PRIu64 " are available",
+                         plan->required, plan->weights, plan->workspace,
+                         plan->kv, plan->tables, plan->available);
 }

@@ -3,6 +3,7 @@
 #include "common/memory.h"
 #include "engine/decode_loop.h"
 #include "engine/plan.h"
+#include "engine/usage.h"
 
 #include <inttypes.h>
 
@@ -56,12 +57,16 @@ void fo_session_unload(fo_session **session)
     if (!s)
         return;
     core *c = s->core;
-    if (--c->sessions == 0)
+    fo_device *device = c->device;
+    bool last = --c->sessions == 0;
+    if (last)
         close_core(c);
     else
         fo_block_manager_free_sequence(c->blocks, s->sequence, NULL);
     fo_memory_free(s);
     *session = NULL;
+    if (last)
+        fo_usage_log("memory_unloaded", device, NULL, 0);
 }
 
 /* Load a session. */
@@ -181,8 +186,10 @@ fo_status fo_session_load(fo_device *device, const char *path,
     fo_status status = build(c, path, options ? options : &defaults, error);
     if (status == FO_OK)
         *out = begin(c, error);
-    if (*out)
+    if (*out) {
+        fo_usage_log("memory_loaded", device, c->blocks, 0);
         return FO_OK;
+    }
     close_core(c);
     return status == FO_OK ? FO_NOMEM : status;
 }
@@ -343,6 +350,8 @@ fo_status fo_session_prefill(fo_session *s, const int32_t *tokens /* (count) */,
     s->length += (int)count;
     s->last = tokens[count - 1];
     s->pass = s->core->passes;
+    fo_usage_log("memory_prefilled", s->core->device, s->core->blocks,
+                 s->length);
     return FO_OK;
 }
 
