@@ -571,6 +571,61 @@ static void test_A4_no_token_is_ever_lost(void **state)
     fixture_close(&f);
 }
 
+/* Weaken a device. */
+static int copies_to_fail;
+
+static fo_status copy_or_fail(fo_device *device, const fo_kv *kv,
+                              const int32_t *from, const int32_t *to, int n,
+                              fo_error *error)
+{
+    if (copies_to_fail > 0) {
+        copies_to_fail--;
+        return fo_fail(error, FO_DEVICE, "a planted failure");
+    }
+    return fo_backend_cpu.kv_copy(device, kv, from, to, n, error);
+}
+
+/* A manager like `small` on a device whose copies fail when told to. */
+static fixture fixture_open_weak(void)
+{
+    static fo_backend weak;
+    fixture f = {0};
+    weak = fo_backend_cpu;
+    weak.kv_copy = copy_or_fail;
+    assert_int_equal(fo_backend_cpu.open(NULL, &f.device, &f.error), FO_OK);
+    f.device->backend = &weak;
+    assert_int_equal(fo_block_manager_open(f.device, &small, &f.m, &f.error),
+                     FO_OK);
+    f.table = fo_block_manager_table(f.m);
+    return f;
+}
+
+/* Test that a failed copy is not forgotten. */
+static void test_D5_a_copy_that_failed_is_made_later(void **state)
+{
+    (void)state;
+    for (int failures = 1; failures <= 5; failures++) {
+        fixture f = fixture_open_weak();
+        belief b[2] = {{.known = true}, {0}};
+        extend(&f, 0, 6);
+        for (; b[0].length < 6; b[0].length++)
+            remember(&f, &b[0], 0, b[0].length, 1 + (float)b[0].length);
+        assert_int_equal(fo_block_manager_fork(f.m, 0, 1, 6, NULL), FO_OK);
+        b[1] = b[0];
+        copies_to_fail = failures;
+        while (fo_block_manager_extend(f.m, 1, 1, &f.error) != FO_OK) {
+            assert_int_equal(f.error.status, FO_DEVICE);
+            assert_int_equal(fo_block_table_length(f.table, 1), 6);
+            stats_of(&f);
+        }
+        assert_int_equal(copies_to_fail, 0);
+        remember(&f, &b[1], 1, b[1].length++, 99);
+        recall(&f, &b[0], 0);
+        recall(&f, &b[1], 1);
+        fixture_close(&f);
+    }
+}
+
 /* Test the life of managers. */
 static void test_A1_D5_opening_without_memory_leaves_nothing(void **state)
 {
@@ -685,6 +740,7 @@ int main(void)
         cmocka_unit_test(test_E3_each_length_takes_its_blocks),
         cmocka_unit_test(test_E4_exhausted_and_again),
         cmocka_unit_test(test_A4_no_token_is_ever_lost),
+        cmocka_unit_test(test_D5_a_copy_that_failed_is_made_later),
         cmocka_unit_test(test_A1_D5_opening_without_memory_leaves_nothing),
         cmocka_unit_test(test_A2_no_operation_allocates),
         cmocka_unit_test(test_E5_a_hundred_managers_leave_no_byte),

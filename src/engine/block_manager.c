@@ -29,6 +29,8 @@ static fo_status judge_config(fo_device *device, const fo_block_config *config,
     static const char *const names[] = {
         "total_blocks", "block_size",    "num_layers", "kv_heads",
         "head_dim",     "max_sequences", "max_length"};
+    if (config->slab_blocks < 0)
+        return fo_fail(error, FO_ARG, "slab_blocks is %d", config->slab_blocks);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (*counts[i] < 1 || *counts[i] > 1 << 30)
             return fo_fail(error, FO_ARG, "%s is %d", names[i], *counts[i]);
@@ -43,7 +45,8 @@ static fo_status judge_config(fo_device *device, const fo_block_config *config,
                     config->head_dim *
                     (double)fo_dtype_bytes(config->dtype, 1) *
                     config->total_blocks * config->block_size;
-    if (wanted > (double)info.memory_free) {
+    if (wanted >= 0x1p63 ||
+        (!config->slab_blocks && wanted > (double)info.memory_free)) {
         uint64_t bytes = wanted < 0x1p63 ? (uint64_t)wanted : UINT64_MAX;
         return fo_fail_short(error, FO_NOMEM, bytes, info.memory_free,
                              "%d blocks of keys and values take %.0f bytes, "
@@ -61,6 +64,8 @@ static fo_status open_layers(fo_block_manager *m, fo_error *error)
     if (!m->layers)
         return FO_NOMEM;
     size_t bytes = fo_block_config_bytes(c) / 2 / (uint64_t)c->num_layers;
+    fo_status (*take)(fo_device *, size_t, void **, fo_error *) =
+        c->slab_blocks ? m->op->reserve : m->op->alloc;
     fo_status status = FO_OK;
     for (int i = 0; i < c->num_layers && status == FO_OK; i++) {
         fo_kv *kv = &m->layers[i];
@@ -69,9 +74,14 @@ static fo_status open_layers(fo_block_manager *m, fo_error *error)
                       .K = c->kv_heads,
                       .B = c->block_size,
                       .D = c->head_dim};
-        status = m->op->alloc(m->device, bytes, &kv->k, error);
+        status = take(m->device, bytes, &kv->k, error);
         if (status == FO_OK)
-            status = m->op->alloc(m->device, bytes, &kv->v, error);
+            status = take(m->device, bytes, &kv->v, error);
+    }
+    m->edge = c->total_blocks;
+    if (c->slab_blocks && status == FO_OK) {
+        m->edge = 0;
+        status = m->op->pool_resize(m->device, m->pool, 0, error);
     }
     return status;
 }
@@ -79,8 +89,9 @@ static fo_status open_layers(fo_block_manager *m, fo_error *error)
 /* Allocate what a call to the pool needs. */
 enum {
     there_bytes = asked_bytes + sizeof(fo_pool_grant) + 2 * sizeof(int32_t),
-    here_bytes = sizeof(fo_pool_request) + sizeof(fo_pool_grant) +
-                 sizeof(claim) + 4 * sizeof(int32_t) + sizeof(bool),
+    here_bytes = sizeof(claim) + sizeof(fo_pool_keep) +
+                 sizeof(fo_pool_request) + sizeof(fo_pool_grant) +
+                 4 * sizeof(int32_t) + sizeof(bool),
 };
 
 _Static_assert(sizeof(fo_pool_request) <= asked_bytes &&
@@ -90,12 +101,13 @@ _Static_assert(sizeof(fo_pool_request) <= asked_bytes &&
 static fo_status open_staging(fo_block_manager *m, fo_error *error)
 {
     size_t N = (size_t)m->config.max_sequences;
-    m->requests = fo_memory_alloc(N, here_bytes, error);
-    if (!m->requests)
+    m->claims = fo_memory_alloc(N, here_bytes, error);
+    if (!m->claims)
         return FO_NOMEM;
+    m->keeps = (fo_pool_keep *)(m->claims + N);
+    m->requests = (fo_pool_request *)(m->keeps + N);
     m->grants = (fo_pool_grant *)(m->requests + N);
-    m->claims = (claim *)(m->grants + N);
-    m->rows = (int32_t *)(m->claims + N);
+    m->rows = (int32_t *)(m->grants + N);
     m->from = m->rows + N;
     m->copies = m->from + N;
     m->claimed = (bool *)(m->copies + 2 * N);
@@ -159,13 +171,15 @@ void fo_block_manager_close(fo_block_manager **manager)
     fo_block_manager *m = *manager;
     if (!m)
         return;
+    void (*give)(fo_device *, void *) =
+        m->config.slab_blocks ? m->op->unreserve : m->op->free;
     for (int i = 0; m->layers && i < m->config.num_layers; i++) {
-        m->op->free(m->device, m->layers[i].v);
-        m->op->free(m->device, m->layers[i].k);
+        give(m->device, m->layers[i].v);
+        give(m->device, m->layers[i].k);
     }
     fo_memory_free(m->layers);
     m->op->free(m->device, m->there);
-    fo_memory_free(m->requests);
+    fo_memory_free(m->claims);
     fo_block_table_close(&m->table);
     m->op->pool_close(m->device, &m->pool);
     fo_memory_free(m);
@@ -173,9 +187,12 @@ void fo_block_manager_close(fo_block_manager **manager)
 }
 
 /* Keep part of a sequence. */
-static fo_status find(const fo_block_manager *m, int64_t sequence,
-                      fo_block_row *row, fo_error *error)
+static fo_status find(fo_block_manager *m, int64_t sequence, fo_block_row *row,
+                      fo_error *error)
 {
+    fo_status status = fo_block_manager_settle(m, error);
+    if (status != FO_OK)
+        return status;
     if (fo_block_table_sequence(m->table, sequence, row))
         return FO_OK;
     return fo_fail(error, FO_UNKNOWN, "no sequence %" PRId64, sequence);
@@ -191,10 +208,12 @@ static fo_status keep(fo_block_manager *m, const fo_block_row *row,
         m->op->upload(m->device, m->there, &asked, sizeof asked, error);
     if (status == FO_OK)
         status = m->op->pool_release(m->device, m->pool, m->there, 1, error);
-    if (status == FO_OK)
-        status =
-            fo_block_table_refresh(m->table, &row->row, &row->first, 1, error);
-    return status;
+    if (status != FO_OK)
+        return status;
+    m->rows[0] = row->row;
+    m->from[0] = row->first;
+    m->behind = 1;
+    return fo_block_manager_settle(m, error);
 }
 
 fo_status fo_block_manager_free_sequence(fo_block_manager *m, int64_t sequence,
@@ -321,8 +340,12 @@ fo_status fo_block_manager_fork(fo_block_manager *m, int64_t from, int64_t to,
         status = m->op->pool_share(m->device, m->pool, m->there, 1, error);
     if (status == FO_OK)
         status = fo_block_table_refresh(m->table, &place, &start, 1, error);
-    if (status != FO_OK && fo_block_table_at(m->table, place).blocks == 0)
-        fo_block_table_remove(m->table, to);
+    if (status != FO_OK) {
+        m->claims[0] = (claim){.sequence = to, .newcomer = true};
+        m->rows[0] = place;
+        m->pending = 1;
+        (void)fo_block_manager_settle(m, NULL);
+    }
     return status;
 }
 
@@ -332,6 +355,8 @@ fo_status fo_block_manager_stats(const fo_block_manager *m,
 {
     *stats = (fo_block_stats){.table = fo_block_table_stats_get(m->table),
                               .kv_bytes = fo_block_config_bytes(&m->config)};
+    stats->committed_bytes =
+        stats->kv_bytes / (uint64_t)m->config.total_blocks * (uint64_t)m->edge;
     fo_status status =
         m->op->pool_stats(m->device, m->pool, &stats->pool, error);
     if (status != FO_OK)

@@ -30,7 +30,9 @@ typedef struct fo_block_config {
     int head_dim;
     fo_dtype dtype; /* F32, F16 or BF16                      */
     int max_sequences;
-    int max_length; /* tokens that one sequence may store    */
+    int max_length;  /* tokens that one sequence may store    */
+    int slab_blocks; /* 0: all memory at once; else blocks whose K and V memory
+                        is committed together, as they are first needed */
 } fo_block_config;
 
 /* Bytes of K and V that one token takes over all layers, and that the whole
@@ -43,9 +45,10 @@ uint64_t fo_block_config_bytes(const fo_block_config *config);
 uint64_t fo_block_config_table_bytes(fo_device *device,
                                      const fo_block_config *config);
 
-/* Allocate everything the manager will ever use. FO_ARG for a shape with
- * nothing in it, FO_UNSUPPORTED for another dtype, FO_NOMEM with required and
- * available bytes: if the K and V memory exceeds what the device has free,
+/* Allocate everything the manager will ever use; with slabs, all but the K and
+ * V memory, for which addresses are reserved. FO_ARG for a shape with nothing
+ * in it, FO_UNSUPPORTED for another dtype, FO_NOMEM with required and available
+ * bytes: without slabs, if the K and V memory exceeds what the device has free,
  * before anything is allocated. */
 fo_status fo_block_manager_open(fo_device *device,
                                 const fo_block_config *config,
@@ -103,14 +106,26 @@ fo_status fo_block_manager_truncate(fo_block_manager *manager, int64_t sequence,
 fo_status fo_block_manager_fork(fo_block_manager *manager, int64_t from,
                                 int64_t to, int tokens, fo_error *error);
 
+/* Declare how memory follows the load. */
+/* Commit slabs until `free` blocks are free: for steps that run without the
+ * host. FO_FULL, there are not as many; FO_NOMEM, there is no memory for them,
+ * and what was committed by then stays. */
+fo_status fo_block_manager_reserve(fo_block_manager *manager, int free,
+                                   fo_error *error);
+
+/* Give back the slabs above the highest block held, but for `spare` of them. */
+fo_status fo_block_manager_shrink(fo_block_manager *manager, int spare,
+                                  fo_error *error);
+
 /* Declare what a manager tells. */
 typedef struct fo_block_stats {
     fo_pool_stats pool;
     fo_block_table_stats table;
-    uint64_t kv_bytes;       /* of K and V, all layers                     */
-    uint64_t metadata_bytes; /* of everything else, on host and device     */
-    double utilisation;      /* tokens stored / slots held; 0 with none    */
-    double reuse_rate;       /* reuses / allocations; 0 with none          */
+    uint64_t kv_bytes;        /* of K and V, all layers, at most            */
+    uint64_t committed_bytes; /* of those, of blocks there is memory for    */
+    uint64_t metadata_bytes;  /* of everything else, on host and device     */
+    double utilisation;       /* tokens stored / slots held; 0 with none    */
+    double reuse_rate;        /* reuses / allocations; 0 with none          */
 } fo_block_stats;
 
 fo_status fo_block_manager_stats(const fo_block_manager *manager,
