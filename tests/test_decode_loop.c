@@ -58,6 +58,7 @@ static struct {
     char letters[4096];
     size_t count;
     uint64_t fail_append; /* the n-th step_append fails; 0: none */
+    uint64_t fail_copy;   /* the n-th kv_copy from now on fails  */
 } ledger;
 
 static const fo_backend *real;
@@ -128,6 +129,15 @@ static fo_status note_append(fo_device *device, const fo_steps *steps,
     return real->step_append(device, steps, error);
 }
 
+static fo_status fail_copy(fo_device *device, const fo_kv *kv,
+                           const int32_t *from, const int32_t *to, int n,
+                           fo_error *error)
+{
+    if (ledger.fail_copy > 0 && --ledger.fail_copy == 0)
+        return fo_fail(error, FO_DEVICE, "the copy fails as planned");
+    return real->kv_copy(device, kv, from, to, n, error);
+}
+
 static fo_status note_begin(fo_device *device, fo_error *error)
 {
     note('b');
@@ -153,6 +163,7 @@ static fo_device *open_counting(const fo_backend *backend, bool graphs)
     counting.sync = note_sync;
     counting.step_request = note_request;
     counting.step_append = note_append;
+    counting.kv_copy = fail_copy;
     if (backend->graph_begin) {
         counting.graph_begin = graphs ? note_begin : NULL;
         counting.graph_launch = note_launch;
@@ -210,7 +221,9 @@ typedef struct group {
     fo_decode_loop *loop;
 } group;
 
-static group group_open(fo_device *device, const toy_model *toy, int blocks)
+/* `slab` blocks are committed together; 0: all at once. */
+static group group_open_in(fo_device *device, const toy_model *toy, int blocks,
+                           int slab)
 {
     char path[32];
     group g = {.device = device};
@@ -227,13 +240,19 @@ static group group_open(fo_device *device, const toy_model *toy, int blocks)
                              .head_dim = c->D,
                              .dtype = FO_F32,
                              .max_sequences = 2 * SEQUENCES,
-                             .max_length = TOY_CONTEXT};
+                             .max_length = TOY_CONTEXT,
+                             .slab_blocks = slab};
     assert_int_equal(fo_block_manager_open(device, &shape, &g.blocks, NULL),
                      FO_OK);
     assert_int_equal(fo_decode_loop_open(device, g.model, g.blocks,
                                          SEQUENCES * MOST, &g.loop, NULL),
                      FO_OK);
     return g;
+}
+
+static group group_open(fo_device *device, const toy_model *toy, int blocks)
+{
+    return group_open_in(device, toy, blocks, 0);
 }
 
 static void group_close(group *g)
@@ -555,6 +574,74 @@ static void survives_a_step_that_fails(void **state)
     }
 }
 
+static void d5_a_copy_that_failed_is_made_later(void **state)
+{
+    (void)state;
+    const fo_backend *backends[2];
+    for (int b = 0, all = sides(backends); b < all; b++)
+        for (uint64_t fail = 1; fail <= 2; fail++) {
+            int n = 6;
+            fo_device *device = open_counting(backends[b], true);
+            group g = group_open(device, &plain, 20);
+            const fo_block_table *table = fo_block_manager_table(g.blocks);
+            int32_t got[SEQUENCES * MOST], want[MOST];
+            fo_decoding d[] = {decoding_of(5, 12), decoding_of(6, 12)};
+            prefill(&g, 5, 12);
+            assert_int_equal(fo_block_manager_fork(g.blocks, 5, 6, 11, NULL),
+                             FO_OK);
+            fo_error error = {0};
+            ledger.fail_copy = fail;
+            assert_int_equal(
+                fo_decode_loop_run(g.loop, d, 2, n, false, got, &error),
+                FO_DEVICE);
+            assert_string_equal(error.message, "the copy fails as planned");
+            for (int i = 0; i < 2; i++)
+                assert_int_equal(fo_block_table_length(table, 5 + i), 11);
+            assert_int_equal(
+                fo_decode_loop_run(g.loop, d, 2, n, false, got, NULL), FO_OK);
+            for (int i = 0; i < 2; i++) {
+                want_of(backends[b], 5 + i, 12, n, want);
+                assert_memory_equal(got + i * n, want,
+                                    (size_t)n * sizeof *want);
+            }
+            assert_int_equal(fo_block_manager_check(g.blocks, NULL), FO_OK);
+            group_close(&g);
+        }
+}
+
+static void d5_memory_is_committed_ahead(void **state)
+{
+    (void)state;
+    const fo_backend *backends[2];
+    for (int b = 0, all = sides(backends); b < all; b++) {
+        int n = drawn_on(backends[b]);
+        fo_device *device = open_counting(backends[b], true);
+        group g = group_open_in(device, &plain, 80, 2);
+        int32_t got[SEQUENCES * MOST], want[MOST];
+        fo_decoding d[SEQUENCES];
+        for (int i = 0; i < SEQUENCES; i++) {
+            d[i] = decoding_of(i, 8 + 8 * i);
+            prefill(&g, i, 8 + 8 * i);
+        }
+        fo_block_stats before, after;
+        fo_block_manager_stats(g.blocks, &before, NULL);
+        assert_int_equal(before.pool.total, 6);
+        assert_int_equal(
+            fo_decode_loop_run(g.loop, d, SEQUENCES, n, false, got, NULL),
+            FO_OK);
+        for (int i = 0; i < SEQUENCES; i++) {
+            assert_int_equal(d[i].count, n);
+            want_of(backends[b], i, 8 + 8 * i, n, want);
+            assert_memory_equal(got + i * n, want, (size_t)n * sizeof *want);
+        }
+        fo_block_manager_stats(g.blocks, &after, NULL);
+        assert_in_range(after.pool.total, after.pool.held,
+                        after.pool.held + 2 * SEQUENCES);
+        assert_int_equal(fo_block_manager_check(g.blocks, NULL), FO_OK);
+        group_close(&g);
+    }
+}
+
 /* Logits that hold a NaN draw no token, and the sequence says so. */
 static void says_that_nothing_could_be_drawn(void **state)
 {
@@ -695,6 +782,8 @@ int main(void)
         cmocka_unit_test(stops_where_it_should),
         cmocka_unit_test(runs_the_pool_dry),
         cmocka_unit_test(survives_a_step_that_fails),
+        cmocka_unit_test(d5_a_copy_that_failed_is_made_later),
+        cmocka_unit_test(d5_memory_is_committed_ahead),
         cmocka_unit_test(says_that_nothing_could_be_drawn),
         cmocka_unit_test(refuses_before_any_work),
         cmocka_unit_test(respects_the_context),

@@ -8,9 +8,16 @@
 /* Let the steps look at the pool. */
 void fo_block_manager_show(const fo_block_manager *manager, fo_steps *steps);
 
+/* With slabs: commit memory for `steps` tokens more of each sequence, as far as
+ * there is memory and the pool has blocks. FO_DEVICE. */
+fo_status fo_block_manager_prepare(fo_block_manager *manager,
+                                   const int64_t *sequences /* (n) */, int n,
+                                   int steps, int window, fo_error *error);
+
 /* Ask for one token more of each sequence that goes on, and place it. In the
  * first step a sequence may have to leave a block that it shares, which is then
- * copied on every layer; from then on it is alone in its last block. */
+ * copied on every layer; from then on it is alone in its last block. A copy
+ * that fails is made before the manager does anything else. */
 fo_status fo_block_manager_step(fo_block_manager *manager,
                                 const fo_steps *steps, bool first,
                                 fo_error *error);

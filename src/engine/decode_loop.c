@@ -349,6 +349,10 @@ fo_status fo_decode_loop_run(fo_decode_loop *l, fo_decoding *decodings, int N,
         return status;
     l->there.N = N;
     l->there.stops = until_stop ? l->stops : 0;
+    status = fo_block_manager_prepare(l->blocks, l->sequences, N, steps,
+                                      l->there.window, error);
+    if (status != FO_OK)
+        return status;
     status = go(l, steps, bound(l, N, steps), error);
     /* Fetch whatever there is. */
     fo_status fetched = fetch(l, N, steps, status == FO_OK ? error : NULL);
