@@ -6,6 +6,7 @@
 #include "inputs.h"
 #include "model_file.h"
 #include "toy_model.h"
+#include "verso.h"
 
 #include <omp.h>
 #include <setjmp.h>
@@ -119,9 +120,8 @@ static void d5_survives_every_failed_allocation(void **state)
 }
 
 /* Run a context to its end. */
-static void d2_runs_the_context_to_its_end(void **state)
+static void run_to_the_end(const stage *s)
 {
-    stage *s = *state;
     fo_session_options forty = {.context = 40, .block_size = 16};
     fo_session *session = load(s, &forty);
     int32_t token, long_prompt[41] = {0};
@@ -150,17 +150,17 @@ static void d2_runs_the_context_to_its_end(void **state)
 }
 
 /* Load and unload ten times. */
-static void d6_gives_every_byte_back(void **state)
+static void live_ten_times(const stage *s)
 {
-    const stage *s = *state;
     const fo_dtype types[] = {FO_F32, FO_F16, FO_BF16};
+    bool slow = s->device->backend != &fo_backend_cpu;
     held before = held_now();
     for (int i = 0; i < 10; i++) {
         fo_session_options options = {.kv_dtype = types[i % 3]};
         fo_session *session = load(s, &options);
         int32_t tokens[8];
-        fo_session_prefill(session, prompt, PROMPT, NULL, NULL);
-        draw(session, &warm, tokens, 8);
+        fo_session_prefill(session, prompt, slow ? 20 : PROMPT, NULL, NULL);
+        draw(session, &warm, tokens, slow ? 1 : 8);
         assert_int_equal(fo_block_config_token_bytes(fo_block_manager_config(
                              fo_session_blocks(session))),
                          2 * 2 * 2 * 8 * fo_dtype_bytes(types[i % 3], 1));
@@ -373,6 +373,31 @@ static void d1_draws_the_pinned_tokens(void **state)
     }
     fclose(file);
     fo_session_unload(&session);
+}
+
+/* Run tests on both sides. */
+static void on_both_sides(const stage *cpu, void (*test)(const stage *))
+{
+    stage verso = *cpu;
+    test(cpu);
+    print_message("cpu: tested\n");
+    if (!verso_backend())
+        return;
+    verso.device = verso_open();
+    test(&verso);
+    print_message("%s: tested\n", verso.device->backend->name);
+    verso.device->backend->close(&verso.device);
+    verso_assert_clean();
+}
+
+static void d2_runs_the_context_to_its_end(void **state)
+{
+    on_both_sides(*state, run_to_the_end);
+}
+
+static void d6_gives_every_byte_back(void **state)
+{
+    on_both_sides(*state, live_ten_times);
 }
 
 /* Run the tests of the session. */
