@@ -167,9 +167,10 @@ fo_status fo_prefix_cache_note(fo_prefix_cache *c, int64_t sequence,
 /* Ask whether a row serves. */
 bool prefix_holder_serves(const fo_prefix_cache *c, int32_t row, int32_t depth)
 {
-    int64_t begin = (int64_t)fo_block_table_at(c->table, row).first * c->B;
+    int64_t first = fo_block_table_at(c->table, row).first;
     int64_t seen = (int64_t)depth * c->B - c->window + 1;
-    return begin == 0 || (c->window > 0 && begin <= seen);
+    return first == 0 ||
+           (c->window > 0 && first < depth && first * c->B <= seen);
 }
 
 /* Find a chain and a sequence to fork. */
@@ -236,9 +237,8 @@ fo_status fo_prefix_cache_begin(fo_prefix_cache *c, int64_t sequence,
 }
 
 /* Ask whether a holder is covered. */
-bool prefix_holder_covered(const fo_prefix_cache *c, int32_t row)
+bool prefix_holder_covered(const fo_prefix_cache *c, int32_t row, int32_t top)
 {
-    int32_t top = c->holders[row].node;
     int32_t first = fo_block_table_at(c->table, row).first;
     if (c->nodes[top].kept == c->holders[row].kept)
         return false;
@@ -273,24 +273,28 @@ fo_status fo_prefix_cache_drop(fo_prefix_cache *c, int64_t sequence,
     return prefix_holder_free(c, row, error);
 }
 
-/* Keep a sequence that has ended. */
-/* Free the kept sequences that end above a kept one and have nothing that it
+/* Free what a row covers. */
+/* Free the kept sequences that end on a row's chain and have nothing that it
  * has not. */
-static fo_status free_covered(fo_prefix_cache *c, int32_t node, fo_error *error)
+static fo_status free_covered(fo_prefix_cache *c, int32_t row, fo_error *error)
 {
+    int32_t first = fo_block_table_at(c->table, row).first;
     fo_status status = FO_OK;
-    for (; node != root && status == FO_OK; node = c->nodes[node].parent) {
-        int32_t row = c->nodes[node].ends;
-        while (row != no_one && status == FO_OK) {
-            int32_t next = c->holders[row].after;
-            if (c->holders[row].kept && prefix_holder_covered(c, row))
-                status = prefix_holder_free(c, row, error);
-            row = next;
+    for (int32_t node = c->holders[row].node; node != root;
+         node = c->nodes[node].parent) {
+        int32_t other = c->nodes[node].ends;
+        while (other != no_one && status == FO_OK) {
+            int32_t next = c->holders[other].after;
+            if (c->holders[other].kept &&
+                fo_block_table_at(c->table, other).first >= first)
+                status = prefix_holder_free(c, other, error);
+            other = next;
         }
     }
     return status;
 }
 
+/* Keep a sequence that has ended. */
 fo_status fo_prefix_cache_retire(fo_prefix_cache *c, int64_t sequence,
                                  fo_error *error)
 {
@@ -299,18 +303,20 @@ fo_status fo_prefix_cache_retire(fo_prefix_cache *c, int64_t sequence,
     if (status != FO_OK)
         return status;
     int32_t node = c->holders[row].node;
-    int32_t depth = node == no_one ? 0 : c->nodes[node].depth;
-    if (depth > 0)
-        prefix_node_touch(c, node);
-    if (depth == 0 || !prefix_holder_serves(c, row, depth) ||
-        prefix_holder_covered(c, row))
+    if (node == no_one || node == root)
         return fo_prefix_cache_drop(c, sequence, error);
-    status =
-        fo_block_manager_truncate(c->blocks, sequence, depth * c->B, error);
-    if (status != FO_OK)
-        return status;
-    prefix_holder_keep(c, row);
-    return free_covered(c, node, error);
+    int32_t depth = c->nodes[node].depth;
+    prefix_node_touch(c, node);
+    if (!prefix_holder_serves(c, row, depth) ||
+        prefix_holder_covered(c, row, node))
+        return fo_prefix_cache_drop(c, sequence, error);
+    status = free_covered(c, row, error);
+    if (status == FO_OK)
+        status =
+            fo_block_manager_truncate(c->blocks, sequence, depth * c->B, error);
+    if (status == FO_OK)
+        prefix_holder_keep(c, row);
+    return status;
 }
 
 /* Tell what is kept. */

@@ -85,8 +85,10 @@ void prefix_holder_keep(fo_prefix_cache *cache, int32_t row);
 bool prefix_holder_serves(const fo_prefix_cache *cache, int32_t row,
                           int32_t depth);
 
-/* Whether another kept holder has all blocks that this one has. */
-bool prefix_holder_covered(const fo_prefix_cache *cache, int32_t row);
+/* Whether another kept holder has all blocks that this one has up to a node of
+ * its chain. */
+bool prefix_holder_covered(const fo_prefix_cache *cache, int32_t row,
+                           int32_t node);
 
 /* Free the sequence of a holder. */
 fo_status prefix_holder_free(fo_prefix_cache *cache, int32_t row,

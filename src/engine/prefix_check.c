@@ -27,7 +27,8 @@ static fo_status check_holder(const fo_prefix_cache *c, int32_t row,
                        "kept sequence %" PRId64 " noted %d blocks and has %d "
                        "to %d",
                        id, depth, at.first, at.blocks);
-    if (!prefix_holder_serves(c, row, depth) || prefix_holder_covered(c, row))
+    if (!prefix_holder_serves(c, row, depth) ||
+        prefix_holder_covered(c, row, holder->node))
         return fo_fail(error, FO_DEVICE,
                        "sequence %" PRId64 " is kept for nothing", id);
     return FO_OK;

@@ -37,13 +37,18 @@ int fo_prefix_cache_evictable(const fo_prefix_cache *c)
 }
 
 /* Choose whose turn it is. */
-/* Whether the end of row a's chain goes before that of row b's. */
+/* Whether node a goes before node b. */
 static bool sooner(const fo_prefix_cache *c, int32_t a, int32_t b)
 {
-    const prefix_node *left = &c->nodes[c->holders[a].node];
-    const prefix_node *right = &c->nodes[c->holders[b].node];
+    const prefix_node *left = &c->nodes[a], *right = &c->nodes[b];
     return left->used != right->used ? left->used < right->used
                                      : left->depth > right->depth;
+}
+
+static bool goes_before(const fo_prefix_cache *c, int32_t row, int32_t other)
+{
+    return other == no_one ||
+           sooner(c, c->holders[row].node, c->holders[other].node);
 }
 
 /* The kept row that goes first, and the one after it; no_one where there is
@@ -55,41 +60,48 @@ static void choose(const fo_prefix_cache *c, bool loose, int32_t turn[2])
         const prefix_holder *holder = &c->holders[row];
         if (!holder->kept || (loose && holder->loose == 0))
             continue;
-        if (turn[0] == no_one || sooner(c, row, turn[0])) {
+        if (goes_before(c, row, turn[0])) {
             turn[1] = turn[0];
             turn[0] = row;
-        } else if (turn[1] == no_one || sooner(c, row, turn[1])) {
+        } else if (goes_before(c, row, turn[1])) {
             turn[1] = row;
         }
     }
 }
 
 /* Give back the tail of a kept sequence. */
-/* At least one block; more while it is still the first in turn, until `wanted`
- * blocks that no running sequence has are among them. */
+/* Whether a kept row is of use when it ends at a node. */
+static bool worth_keeping(const fo_prefix_cache *c, int32_t row, int32_t node)
+{
+    return prefix_holder_serves(c, row, c->nodes[node].depth) && node != root &&
+           !prefix_holder_covered(c, row, node);
+}
+
+/* At least one block; more while its end would still be the first in turn,
+ * until `wanted` blocks that no running sequence has are among them. */
 static fo_status cut(fo_prefix_cache *c, const int32_t turn[2], int wanted,
                      fo_error *error)
 {
     int32_t row = turn[0], node = c->holders[row].node;
-    prefix_holder *holder = &c->holders[row];
+    int32_t next = turn[1] == no_one ? no_one : c->holders[turn[1]].node;
     fo_block_row at = fo_block_table_at(c->table, row);
-    bool goes = false;
+    int cut = 0;
     do {
-        int32_t depth = c->nodes[node].depth;
-        bool loose = c->marks[at.entries[depth - 1]] == 0;
-        wanted -= loose;
-        holder->loose -= loose;
+        cut += c->marks[at.entries[c->nodes[node].depth - 1]] == 0;
         node = c->nodes[node].parent;
-        prefix_holder_move(c, row, node);
-        goes = depth - 1 <= at.first ||
-               !prefix_holder_serves(c, row, depth - 1) ||
-               prefix_holder_covered(c, row);
-    } while (!goes && wanted > 0 && holder->loose > 0 &&
-             (turn[1] == no_one || sooner(c, row, turn[1])));
-    if (goes)
+    } while (cut < wanted && cut < c->holders[row].loose &&
+             worth_keeping(c, row, node) &&
+             (next == no_one || sooner(c, node, next)));
+    if (!worth_keeping(c, row, node))
         return prefix_holder_free(c, row, error);
-    return fo_block_manager_truncate(c->blocks, holder->sequence,
-                                     c->nodes[node].depth * c->B, error);
+    fo_status status =
+        fo_block_manager_truncate(c->blocks, c->holders[row].sequence,
+                                  c->nodes[node].depth * c->B, error);
+    if (status == FO_OK) {
+        c->holders[row].loose -= cut;
+        prefix_holder_move(c, row, node);
+    }
+    return status;
 }
 
 /* Know how much is free. */
