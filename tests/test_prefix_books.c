@@ -226,7 +226,14 @@ static void a4_the_cache_takes_what_it_tells(void **state)
                 bytes);
         }
     /* Phi-3-mini's blocks: 1,000 of them, six MiB each. */
-    fo_block_config phi3 = {1000, 16, 32, 32, 96, FO_F16, 64, 4096};
+    fo_block_config phi3 = {.total_blocks = 1000,
+                            .block_size = 16,
+                            .num_layers = 32,
+                            .kv_heads = 32,
+                            .head_dim = 96,
+                            .dtype = FO_F16,
+                            .max_sequences = 64,
+                            .max_length = 4096};
     assert_true(fo_prefix_cache_bytes(&phi3, 0) * 20000 <
                 fo_block_config_bytes(&phi3));
     assert_true(fo_prefix_cache_bytes(&phi3, 2047) * 1000 <
