@@ -36,7 +36,7 @@ fo_status fo_usage_get(fo_device *device, const fo_block_manager *blocks,
     if (status != FO_OK)
         return status;
     const fo_block_config *c = fo_block_manager_config(blocks);
-    usage->committed = stats.kv_bytes;
+    usage->committed = stats.committed_bytes;
     usage->held = fo_block_config_token_bytes(c) * (uint64_t)c->block_size *
                   (uint64_t)stats.pool.held;
     return FO_OK;
