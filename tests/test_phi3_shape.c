@@ -17,6 +17,7 @@
 
 enum { CONTEXT = 4096, WINDOW = 2047, CHUNK = 512, B = 16, PROMPT = 4090 };
 
+/* Have three models to test. */
 /* Make the models once. */
 typedef struct models {
     char folder[32];
@@ -228,6 +229,7 @@ static void d3_a_gigabyte_refuses_the_whole_model(void **state)
         refuse_a_gigabyte(verso_backend());
 }
 
+/* Weigh caches. */
 /* Grow a cache and weigh it. */
 /* 64 blocks together are whole pages of any device, for one layer or more. */
 enum { SLAB = 64 };
@@ -300,7 +302,7 @@ static void d4_a_session_holds_whole_blocks_of_196608_bytes(void **state)
     fo_backend_cpu.close(&device);
 }
 
-/* Load and unload ten times. */
+/* Load, generate and unload ten times. */
 static void cycle(fo_device *device, const char *path, int prompt)
 {
     int32_t tokens[8];
