@@ -60,7 +60,7 @@ int32_t prefix_node_find(const fo_prefix_cache *cache, int32_t parent,
 int32_t prefix_node_add(fo_prefix_cache *cache, int32_t parent,
                         const int32_t *tokens /* (B) */);
 
-/* What `begin` and `match` look at: the hash of a block after a chain. */
+/* The hash of a block behind a chain with that hash. */
 uint64_t prefix_hash(const fo_prefix_cache *cache, uint64_t chain,
                      const int32_t *tokens /* (B) */);
 
