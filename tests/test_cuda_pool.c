@@ -31,7 +31,8 @@ typedef struct side {
     fo_device *device;
     const fo_backend *op;
     fo_pool *pool;
-    char *there; /* device memory: what is asked, then the grants */
+    char *there;      /* device memory: what is asked, then the grants */
+    fo_error resized; /* the answer to the last order of a size        */
 } side;
 
 /* What a view shows, on the host. */
@@ -48,6 +49,7 @@ typedef struct pair {
     fo_pool_stats stats;
     fo_pool_grant grants[MOST_ASKED];
     int made;       /* calls                             */
+    int resized;    /* calls that changed the size       */
     char what[200]; /* is different, after a failed call */
 } pair;
 
@@ -125,9 +127,10 @@ static bool read_side(pair *p, side *s, shown *to, fo_pool_stats *stats)
 static bool same_stats(const fo_pool_stats *a, const fo_pool_stats *b)
 {
     return a->total == b->total && a->free == b->free && a->held == b->held &&
-           a->shared == b->shared && a->peak == b->peak &&
-           a->allocations == b->allocations && a->reuses == b->reuses &&
-           a->tokens == b->tokens && a->illegal == b->illegal;
+           a->highest == b->highest && a->shared == b->shared &&
+           a->peak == b->peak && a->allocations == b->allocations &&
+           a->reuses == b->reuses && a->tokens == b->tokens &&
+           a->illegal == b->illegal;
 }
 
 static bool same_books(pair *p)
@@ -157,7 +160,7 @@ static bool same_books(pair *p)
 }
 
 /* Make one call on both sides and compare. */
-typedef enum kind { EXTEND, RELEASE, SHARE } kind;
+typedef enum kind { EXTEND, RELEASE, SHARE, RESIZE } kind;
 
 typedef struct call {
     kind kind;
@@ -166,8 +169,21 @@ typedef struct call {
         fo_pool_request requests[MOST_ASKED];
         fo_pool_keep keeps[MOST_ASKED];
         fo_pool_fork forks[MOST_ASKED];
+        int32_t blocks; /* the size; n is 0 */
     };
 } call;
+
+/* A size that is refused is an answer, to be compared. */
+static fo_status resize(side *s, int blocks, fo_error *error)
+{
+    s->resized = (fo_error){.status = FO_OK};
+    fo_status status =
+        s->op->pool_resize(s->device, s->pool, blocks, &s->resized);
+    if (status == FO_OK || status == FO_ARG || status == FO_FULL)
+        return FO_OK;
+    *error = s->resized;
+    return status;
+}
 
 static fo_status make(side *s, const call *c, fo_pool_grant *grants,
                       fo_error *error)
@@ -184,9 +200,11 @@ static fo_status make(side *s, const call *c, fo_pool_grant *grants,
     else if (c->kind == RELEASE)
         status = s->op->pool_release(s->device, s->pool, (void *)s->there, c->n,
                                      error);
-    else
+    else if (c->kind == SHARE)
         status = s->op->pool_share(s->device, s->pool, (void *)s->there, c->n,
                                    error);
+    else
+        status = resize(s, c->blocks, error);
     if (status != FO_OK)
         return status;
     return s->op->download(s->device, grants, there, granted, error);
@@ -202,6 +220,12 @@ static bool agree(pair *p, const call *c)
         snprintf(p->what, sizeof p->what, "%.150s", error.message);
         return false;
     }
+    if (p->recto.resized.status != p->verso.resized.status ||
+        p->recto.resized.required != p->verso.resized.required) {
+        snprintf(p->what, sizeof p->what, "%d blocks: %.60s, not %.60s",
+                 c->blocks, p->verso.resized.message, p->recto.resized.message);
+        return false;
+    }
     for (int i = 0; i < c->n; i++)
         if (memcmp(&got[i], &p->grants[i], sizeof *got) != 0) {
             const fo_pool_grant *g = &got[i], *w = &p->grants[i];
@@ -211,7 +235,10 @@ static bool agree(pair *p, const call *c)
                      w->granted, w->copy_from, w->copy_to);
             return false;
         }
-    return same_books(p);
+    int32_t total = p->stats.total;
+    bool same = same_books(p);
+    p->resized += c->kind == RESIZE && p->stats.total != total;
+    return same;
 }
 
 static void play(pair *p, const call *c)
@@ -282,11 +309,23 @@ static fo_pool_fork draw_fork(dice *d, const pair *p, int32_t from)
     return (fo_pool_fork){from, to, length + (throw(d, 99) == 0)};
 }
 
+static int32_t draw_size(dice *d, const pair *p)
+{
+    if (throw(d, 2))
+        return p->stats.highest - 1 + throw(d, 3);
+    return throw(d, p->shape.num_blocks + 3) - 1;
+}
+
 /* Draw a call. */
 static call draw_call(uint64_t seed, int number, const pair *p)
 {
     dice d = {.seed = seed, .stream = (uint64_t)number};
     call c = {.kind = (kind)(throw(&d, 10) * 2 / 9)};
+    if (throw(&d, 16) == 0) {
+        c.kind = RESIZE;
+        c.blocks = draw_size(&d, p);
+        return c;
+    }
     c.n = 1 + throw(&d, 4) / 3 * throw(&d, p->most);
     for (int i = 0; i < c.n; i++) {
         int32_t row = throw(&d, p->shape.max_rows);
@@ -311,12 +350,15 @@ typedef struct trace {
     int calls;
     bool out[MOST_CALLS]; /* left out */
     fo_pool_stats stats;  /* at the end */
+    int resized;
 } trace;
 
 static void print_call(FILE *to, const call *c)
 {
-    static const char *const names[] = {"extend", "release", "share"};
+    static const char *const names[] = {"extend", "release", "share", "resize"};
     fprintf(to, "  %s", names[c->kind]);
+    if (c->kind == RESIZE)
+        fprintf(to, " %d", c->blocks);
     for (int i = 0; i < c->n; i++)
         if (c->kind == EXTEND)
             fprintf(to, " {%d, %d, %d}", c->requests[i].row,
@@ -347,6 +389,7 @@ static bool run(trace *t, FILE *to)
     if (to)
         fprintf(to, "  %s\n", p.what);
     t->stats = p.stats;
+    t->resized = p.resized;
     pair_close(&p);
     return same;
 }
@@ -433,6 +476,43 @@ static void test_A8_one_call_with_everything_in_it(void **state)
     pair_close(&p);
 }
 
+/* Test that the device's check sees each fault. */
+/* Change one number, see the check object, and put it back. */
+static void plant(pair *p, const int32_t *where, int32_t what, const char *part)
+{
+    side *s = &p->verso;
+    int32_t was, *there = (int32_t *)where;
+    fo_error error;
+    s->op->download(s->device, &was, there, sizeof was, NULL);
+    s->op->upload(s->device, there, &what, sizeof what, NULL);
+    assert_int_equal(s->op->pool_check(s->device, s->pool, &error), FO_DEVICE);
+    if (!strstr(error.message, part))
+        fail_msg("wanted \"%s\" in \"%s\"", part, error.message);
+    s->op->upload(s->device, there, &was, sizeof was, NULL);
+    assert_int_equal(s->op->pool_check(s->device, s->pool, &error), FO_OK);
+}
+
+static void test_A4_the_check_of_the_device_sees_planted_faults(void **state)
+{
+    fo_pool_shape shape = {8, 4, 3, 4};
+    pair p = pair_open(*state, &shape);
+    play(&p, &(call){EXTEND, 2, .requests = {{0, 6, 6}, {1, 9, 9}}});
+    play(&p, &(call){SHARE, 1, .forks = {{1, 2, 8}}});
+    fo_pool_view view = p.verso.op->pool_view(p.verso.device, p.verso.pool);
+    const int32_t *row_claim = view.blocks + 3, *count = row_claim + 3;
+    const int32_t *stack = count + 8, *block_claim = stack + 8;
+    plant(&p, &count[1], 2, "counts 2 holders and has 1");
+    plant(&p, &stack[0], 6, "block 6 is free twice");
+    plant(&p, &stack[1], 8, "no block 8");
+    plant(&p, &view.table[0], 1, "block 0 is lost");
+    plant(&p, &view.blocks[0], 1, "row 0 stores 6 tokens");
+    plant(&p, &view.first[0], 2, "row 0 stores 6 tokens");
+    plant(&p, &view.length[0], 9, "row 0 stores 9 tokens");
+    plant(&p, &row_claim[2], 0, "row 2 is claimed by 0");
+    plant(&p, &block_claim[7], -3, "block 7 is claimed by -3");
+    pair_close(&p);
+}
+
 /* Plant a pool that serves keeps backwards. */
 static fo_status release_backwards(fo_device *device, fo_pool *pool,
                                    const fo_pool_keep *keeps, int n,
@@ -467,6 +547,7 @@ static void test_A4_A8_a_hundred_thousand_random_calls(void **state)
 {
     int calls = getenv("FOLIO_QUICK") ? 10000 : 100000;
     fo_pool_stats sum = {0};
+    int resized = 0;
     watch(false);
     for (int left = calls, i = 0; left > 0; left -= MOST_CALLS, i++) {
         trace t = {.stage = *state,
@@ -474,14 +555,15 @@ static void test_A4_A8_a_hundred_thousand_random_calls(void **state)
                    .seed = 100 + (uint64_t)i,
                    .calls = left < MOST_CALLS ? left : MOST_CALLS};
         expect_agreement(&t, &sum);
+        resized += t.resized;
     }
     watch(true);
     print_message("%d calls, %llu blocks handed out, %llu again, "
-                  "%llu requests broke a rule\n",
+                  "%llu requests broke a rule, %d sizes\n",
                   calls, (unsigned long long)sum.allocations,
                   (unsigned long long)sum.reuses,
-                  (unsigned long long)sum.illegal);
-    assert_true(sum.reuses > 0 && sum.illegal > 0);
+                  (unsigned long long)sum.illegal, resized);
+    assert_true(sum.reuses > 0 && sum.illegal > 0 && resized > 0);
 }
 
 static void test_A8_large_calls(void **state)
@@ -510,6 +592,27 @@ static void test_A8_twenty_schedules_under_watch(void **state)
         fo_pool_stats sum = {0};
         verso_schedule(seed);
         expect_agreement(&t, &sum);
+    }
+    verso_schedule(0);
+    verso_assert_clean();
+}
+
+static void test_A8_sizes_of_a_large_pool_under_watch(void **state)
+{
+    static const int32_t sizes[] = {600, 601, 650, 700, 330, 100, 699, 20};
+    fo_pool_shape shape = {700, 2, 2, 700};
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        verso_schedule(seed);
+        pair p = pair_open(*state, &shape);
+        play(&p, &(call){EXTEND, 1, .requests = {{0, 90, 90}}});
+        play(&p, &(call){RELEASE, 1, .keeps = {{0, 0, 31, 31}}});
+        for (int i = 0; i < 8; i++)
+            play(&p, &(call){.kind = RESIZE, .blocks = sizes[i]});
+        play(&p, &(call){.kind = RESIZE, .blocks = 650});
+        int32_t room = 2 * p.stats.free;
+        play(&p, &(call){EXTEND, 1, .requests = {{1, room, room}}});
+        assert_int_equal(p.grants[0].granted, 634);
+        pair_close(&p);
     }
     verso_schedule(0);
     verso_assert_clean();
@@ -583,6 +686,9 @@ static void test_A2_the_largest_and_the_least(void **state)
     assert_int_equal(p.stats.illegal, 4);
     for (kind k = EXTEND; k <= SHARE; k++)
         play(&p, &(call){.kind = k});
+    static const int32_t sizes[] = {0, INT32_MAX, INT32_MIN, 17, 16, 1};
+    for (int i = 0; i < 6; i++)
+        play(&p, &(call){.kind = RESIZE, .blocks = sizes[i]});
     pair_close(&p);
 }
 
@@ -611,11 +717,13 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_A8_one_call_with_everything_in_it),
+        cmocka_unit_test(test_A4_the_check_of_the_device_sees_planted_faults),
         cmocka_unit_test(test_A8_a_wrong_order_is_found_and_shrunk),
         cmocka_unit_test(test_A1_opening_without_memory_leaves_nothing),
         cmocka_unit_test(test_A1_a_shape_must_have_something),
         cmocka_unit_test(test_A2_the_largest_and_the_least),
         cmocka_unit_test(test_A8_twenty_schedules_under_watch),
+        cmocka_unit_test(test_A8_sizes_of_a_large_pool_under_watch),
         cmocka_unit_test(test_A8_large_calls),
         cmocka_unit_test(test_A4_A8_a_hundred_thousand_random_calls),
     };
