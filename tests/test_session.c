@@ -85,12 +85,13 @@ static void draw(fo_session *session, const fo_sampling *sampling,
 /* Test how a session ends. */
 /* Fail every request for memory in turn. */
 /* Load, prefill, draw 16 tokens, unload; the first failure, or FO_OK. */
-static fo_status whole_life(fo_device *device, const char *path,
+static fo_status whole_life(const stage *s, const fo_session_options *options,
                             fo_error *error)
 {
     fo_session *session;
     int32_t token;
-    fo_status status = fo_session_load(device, path, &small, &session, error);
+    fo_status status =
+        fo_session_load(s->device, s->path, options, &session, error);
     if (status == FO_OK)
         status = fo_session_prefill(session, prompt, PROMPT, NULL, error);
     for (int i = 0; i < 16 && status == FO_OK; i++)
@@ -99,24 +100,33 @@ static fo_status whole_life(fo_device *device, const char *path,
     return status;
 }
 
-static void d5_survives_every_failed_allocation(void **state)
+static void fail_every_request(const stage *s,
+                               const fo_session_options *options)
 {
-    stage *s = *state;
     fo_status status = FO_NOMEM;
     uint64_t n = 0;
     held before = held_now();
     while (status != FO_OK) {
         fo_error error = {0};
         fo_memory_fail_at(++n);
-        status = whole_life(s->device, s->path, &error);
+        status = whole_life(s, options, &error);
         fo_memory_fail_at(0);
-        assert_true(status == FO_OK || status == FO_NOMEM);
+        assert_true(status == FO_OK || status == FO_NOMEM ||
+                    (status == FO_FULL && options->slab_blocks > 0));
         assert_int_equal(error.status, status);
         assert_true(same(before, held_now()));
     }
     print_message("%llu requests for memory, each made to fail\n",
                   (unsigned long long)n - 1);
     assert_true(n > 20);
+}
+
+static void d5_survives_every_failed_allocation(void **state)
+{
+    const fo_session_options slabs = {
+        .chunk = 32, .block_size = 8, .slab_blocks = 2};
+    fail_every_request(*state, &small);
+    fail_every_request(*state, &slabs);
 }
 
 /* Run a context to its end. */
@@ -345,6 +355,43 @@ static void b6_frees_what_the_window_left(void **state)
     unlink(s.path);
 }
 
+/* Take memory as the text grows. */
+/* Slabs of 2 blocks that there is memory for. */
+static uint64_t slabs_of(const fo_session *session)
+{
+    fo_block_stats stats = blocks_of(session);
+    uint64_t slab = stats.kv_bytes / 32;
+    assert_int_equal(stats.committed_bytes % slab, 0);
+    return stats.committed_bytes / slab;
+}
+
+static void take_memory_in_slabs(const stage *s)
+{
+    const fo_session_options at_once = {.block_size = 8, .slab_blocks = -1},
+                             slabs = {.block_size = 8,
+                                      .slab_blocks = 2,
+                                      .sequences = 2};
+    int32_t want[4], got[4];
+    fo_session *child, *whole = load(s, &at_once), *session = load(s, &slabs);
+    assert_int_equal(blocks_of(whole).committed_bytes,
+                     blocks_of(whole).kv_bytes);
+    assert_int_equal(slabs_of(session), 0);
+    fo_session_prefill(session, prompt, 30, NULL, NULL);
+    fo_session_prefill(whole, prompt, 30, NULL, NULL);
+    assert_int_equal(slabs_of(session), 2);
+    draw(whole, &warm, want, 4);
+    draw(session, &warm, got, 4);
+    assert_memory_equal(want, got, sizeof want);
+    assert_int_equal(slabs_of(session), 3);
+    assert_int_equal(fo_session_fork(session, &child, NULL), FO_OK);
+    fo_session_prefill(child, prompt, 60, NULL, NULL);
+    assert_int_equal(slabs_of(session), 7);
+    fo_session_unload(&child);
+    assert_int_equal(slabs_of(session), 4);
+    fo_session_unload(&session);
+    fo_session_unload(&whole);
+}
+
 /* Draw the pinned tokens. */
 static void d1_draws_the_pinned_tokens(void **state)
 {
@@ -400,6 +447,11 @@ static void d6_gives_every_byte_back(void **state)
     on_both_sides(*state, live_ten_times);
 }
 
+static void d4_memory_follows_the_text(void **state)
+{
+    on_both_sides(*state, take_memory_in_slabs);
+}
+
 /* Run the tests of the session. */
 static int begin(void **state)
 {
@@ -431,6 +483,7 @@ int main(void)
         cmocka_unit_test(refuses_nonsense),
         cmocka_unit_test(d3_refuses_a_load_beyond_the_limit),
         cmocka_unit_test(d6_gives_every_byte_back),
+        cmocka_unit_test(d4_memory_follows_the_text),
         cmocka_unit_test(d1_draws_the_pinned_tokens),
     };
     return cmocka_run_group_tests(tests, begin, end);

@@ -285,7 +285,7 @@ static fo_status report(const fo_session *session, const figures *f,
             rate(later, f->generate));
     fprintf(stderr, "first token  %6.1f ms\n", f->first * 1e3);
     fprintf(stderr, "blocks       %6d of %d used, %d tokens each\n",
-            stats.pool.held, stats.pool.total, shape->block_size);
+            stats.pool.held, shape->total_blocks, shape->block_size);
     fprintf(stderr, "cache        %6llu bytes/token, %s\n",
             (unsigned long long)fo_block_config_token_bytes(shape),
             fo_dtype_info_get(shape->dtype)->name);

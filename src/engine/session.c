@@ -7,8 +7,9 @@
 
 #include <inttypes.h>
 
-/* Rows of logits that are computed at once when all are wanted. */
-enum { LOGIT_ROWS = 32 };
+/* Rows of logits that are computed at once when all are wanted, and bytes of K
+ * and V that are taken at once. */
+enum { LOGIT_ROWS = 32, SLAB_BYTES = 64 << 20 };
 
 /* Hold what the sessions of a load share. */
 typedef struct core {
@@ -59,10 +60,12 @@ void fo_session_unload(fo_session **session)
     core *c = s->core;
     fo_device *device = c->device;
     bool last = --c->sessions == 0;
-    if (last)
+    if (last) {
         close_core(c);
-    else
+    } else {
         fo_block_manager_free_sequence(c->blocks, s->sequence, NULL);
+        fo_block_manager_shrink(c->blocks, 1, NULL);
+    }
     fo_memory_free(s);
     *session = NULL;
     if (last)
@@ -111,6 +114,10 @@ static fo_status choose_shape(const fo_model *model,
         .max_sequences = (int)sequences,
         .max_length = context,
     };
+    uint64_t bytes = fo_block_config_token_bytes(shape) * (uint64_t)B;
+    int64_t slab =
+        o->slab_blocks > 0 ? o->slab_blocks : (int64_t)(SLAB_BYTES / bytes) + 1;
+    shape->slab_blocks = o->slab_blocks < 0 || slab >= blocks ? 0 : (int)slab;
     return FO_OK;
 }
 

@@ -20,6 +20,9 @@ typedef struct fo_session_options {
     int chunk;         /* tokens of one pass over a prompt; default: 512    */
     int block_size;    /* tokens of a block; default: 16                    */
     int sequences;     /* most sessions of one load at once; default: 1     */
+    int slab_blocks;   /* blocks whose memory is taken together, when they  */
+                       /* are first needed; default: some 64 MiB of them;   */
+                       /* negative: all memory at once                      */
     fo_dtype kv_dtype; /* of the cache: F32, F16 or BF16                    */
 } fo_session_options;
 
