@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-/* Case: open it on one device after the other. */
+/* Case: shape it. */
 static const fo_block_config small = {.total_blocks = BLOCKS,
                                       .block_size = B,
                                       .num_layers = 2,
@@ -24,6 +24,7 @@ static const fo_block_config small = {.total_blocks = BLOCKS,
 const int32_t text[LONGEST] = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8,
                                9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4};
 
+/* Case: leave one device for the next. */
 static void leave(prefix_case *f)
 {
     free_blocks(f);
@@ -42,8 +43,10 @@ bool prefix_case_next(prefix_case *f, int window)
     const fo_backend *backend = f->side ? verso_backend() : &fo_backend_cpu;
     if (f->side == 2 || !backend || backend_missing_slot(backend))
         return false;
+    fo_block_config config = small;
+    config.slab_blocks = f->slab_blocks;
     if (backend->open(NULL, &f->device, &f->error) != FO_OK ||
-        fo_block_manager_open(f->device, &small, &f->m, &f->error) != FO_OK ||
+        fo_block_manager_open(f->device, &config, &f->m, &f->error) != FO_OK ||
         fo_prefix_cache_open(f->m, window, &f->c, &f->error) != FO_OK)
         fail_msg("%s", f->error.message);
     f->table = fo_block_manager_table(f->m);

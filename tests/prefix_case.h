@@ -11,7 +11,8 @@ enum { B = 4, BLOCKS = 24, ROWS = 8, LONGEST = 48 };
 extern const int32_t text[LONGEST];
 
 typedef struct prefix_case {
-    int side; /* how many devices were opened before; begin with {0} */
+    int side;        /* how many devices were opened before; begin with {0} */
+    int slab_blocks; /* of the manager's configuration               */
     fo_device *device;
     fo_block_manager *m;
     const fo_block_table *table;

@@ -39,8 +39,8 @@ void fo_prefix_cache_close(fo_prefix_cache **cache);
 /* Make findable the full blocks of a running sequence whose K and V are
  * written: tokens[0 .. stored). Blocks noted before are not read again; a
  * smaller `stored` than before forgets those beyond it. FO_UNKNOWN: no such
- * running sequence. FO_ARG: it does not store so much, or its blocks were
- * noted with other tokens by another sequence. */
+ * running sequence. FO_ARG: it does not store so much, or there are more chains
+ * than blocks, since some block was noted with tokens that it does not hold. */
 fo_status fo_prefix_cache_note(fo_prefix_cache *cache, int64_t sequence,
                                const int32_t *tokens /* (stored) */, int stored,
                                fo_error *error);
