@@ -188,6 +188,12 @@ test: $(unit_tests) $(if $(SAN),,$(command)) ## Run every test (SAN=address,unde
 test-unit: $(unit_tests) ## Run the unit tests alone
 	$(PYTHON) scripts/test $(unit_tests)
 
+# On the true head shape; a line a minute tells how it goes.
+STRESS_SECONDS ?= 600
+.PHONY: stress
+stress: $(BUILD)/tests/test_stress ## Run sequences in and out for STRESS_SECONDS (600)
+	STRESS_SECONDS=$(STRESS_SECONDS) $<
+
 .PHONY: test-rows
 test-rows: $(unit_tests) $(command) ## List what Folio must do, and run the tests that prove it
 	$(PYTHON) scripts/test_rows $(BUILD)
