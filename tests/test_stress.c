@@ -66,7 +66,10 @@ static void e1_a_long_day_ends_as_it_began(void **state)
     assert_int_equal(fo_memory_usage_get(FO_MEMORY_DEVICE).bytes, there);
     assert_true(r.arrived > 0 && r.judged > 0 && r.decoded > 0);
     assert_true(r.utilisation > 0.9 && r.metadata < 0.005);
-    assert_true(r.pace.ratio >= (o.seconds >= 120 ? 0.95 : 1. / 3));
+    if (r.pace.first_wall > 0)
+        assert_true(r.pace.ratio >= (o.seconds >= 120 ? 0.95 : 1. / 3));
+    else
+        print_message("    too few slices to judge the pace\n");
     assert_true(r.pace.last_resident <=
                 r.pace.first_resident + r.pace.first_resident / 100);
 }
