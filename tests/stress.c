@@ -23,6 +23,7 @@ stress_options stress_true_shape(void)
         .most = 50,
         .shortest = 64,
         .longest = 512,
+        .round = 48,
         .seed = 42,
         .judge_every = 8,
         .tolerance = {1e-5, 1e-5},

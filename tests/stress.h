@@ -30,6 +30,7 @@ typedef struct stress_options {
     fo_dtype dtype;
     int fewest, most;      /* sequences at once   */
     int shortest, longest; /* tokens of one       */
+    int round;             /* steps from one plan of the house to the next */
     uint64_t seed;
     double seconds;         /* to run; or with 0   */
     int64_t steps;          /* so many steps       */

@@ -157,12 +157,10 @@ static bool fork_one(stress_day *d)
 }
 
 /* Let all of them move. */
-enum { ROUND = 16 }; /* steps from one plan for the house to the next */
-
 bool stress_guests_move(stress_day *d)
 {
     const stress_options *o = d->options;
-    if (d->result->steps % ROUND == 0) {
+    if (d->result->steps % o->round == 0) {
         d->wanted = o->fewest +
                     (int)stress_draw(d, (uint32_t)(o->most - o->fewest + 1));
         int leaving =

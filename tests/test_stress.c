@@ -86,6 +86,7 @@ static stress_options short_day(const fo_backend *backend)
     o.most = 12;
     o.shortest = 16;
     o.longest = 128;
+    o.round = 16;
     o.steps = 48;
     o.tolerance = (fo_tolerance){1e-3, 1e-3};
     return o;
