@@ -1,13 +1,6 @@
-#include "engine/engine.h"
-#include "engine/session.h"
+#include "engine_case.h"
 
-#include "common/log.h"
-#include "common/memory.h"
-#include "common/rng.h"
 #include "cpu/cpu.h"
-#include "model_file.h"
-#include "null_backend.h"
-#include "toy_model.h"
 #include "verso.h"
 
 #include <omp.h>
@@ -21,199 +14,6 @@
 
 #include <cmocka.h>
 
-enum { V = SMALL_VOCABULARY, MOST = TOY_CONTEXT, CROWD = 8, KINDS = 3 };
-
-/* Prepare models and sides. */
-static const toy_model toys[KINDS] = {
-    {.arch = FO_ARCH_PHI3, .K = 2},
-    {.arch = FO_ARCH_PHI3, .K = 2, .window = 20, .original = 64},
-    {.arch = FO_ARCH_LLAMA, .K = 1, .tied = true},
-};
-enum { PLAIN, WINDOWED };
-
-static char paths[KINDS][32];
-
-/* The backends to be tested: the CPU, and the verso where it is built in. */
-static int sides(const fo_backend *out[2])
-{
-    out[0] = &fo_backend_cpu;
-    out[1] = verso_backend();
-    return out[1] && !backend_missing_slot(out[1]) ? 2 : 1;
-}
-
-/* Draw a workload. */
-typedef struct wish {
-    int32_t prompt[MOST];
-    fo_request request;
-    int arrival;        /* the step before which it is submitted */
-    int32_t want[MOST]; /* its tokens when it is alone      */
-    int wanted;
-} wish;
-
-typedef struct workload {
-    uint64_t seed;
-    int kind, count;
-    wish wishes[CROWD];
-} workload;
-
-static int between(int low, int high, uint64_t seed, uint64_t stream,
-                   uint64_t counter)
-{
-    return low + (int)((float)(high - low + 1) *
-                       fo_rng_uniform(seed, stream, counter));
-}
-
-/* Some requests of up to `longest` tokens of prompt; some begin alike, some are
- * greedy, some end at a token to stop at. */
-static void draw_workload(workload *w, uint64_t seed, int kind, int longest,
-                          int most_new)
-{
-    w->seed = seed;
-    w->kind = kind;
-    w->count = between(3, CROWD, seed, 0, 0);
-    for (int i = 0; i < w->count; i++) {
-        wish *a = &w->wishes[i];
-        uint64_t stream = (uint64_t)i + 1;
-        int count = between(1, longest, seed, stream, 0);
-        int alike = i ? between(0, count, seed, stream, 1) : 0;
-        for (int t = 0; t < MOST; t++)
-            a->prompt[t] = t < alike ? w->wishes[0].prompt[t]
-                                     : between(0, V - 1, seed, stream,
-                                               (uint64_t)(100 + t));
-        a->arrival = between(0, 12, seed, stream, 2);
-        a->request =
-            (fo_request){.tokens = a->prompt,
-                         .count = (size_t)count,
-                         .max_new = between(1, most_new, seed, stream, 3),
-                         .until_stop = i % 2,
-                         .sampling = {.temperature = i % 3 ? 0.9f : 0,
-                                      .top_p = 0.95f,
-                                      .seed = seed + stream}};
-    }
-}
-
-/* Ask each alone, for the answer. */
-static void ask_alone(fo_device *device, workload *w)
-{
-    for (int i = 0; i < w->count; i++) {
-        wish *a = &w->wishes[i];
-        fo_session *s;
-        fo_error error;
-        fo_session_options options = {.block_size = 8};
-        if (fo_session_load(device, paths[w->kind], &options, &s, &error) !=
-            FO_OK)
-            fail_msg("%s", error.message);
-        const fo_tokenizer *tokenizer = fo_model_tokenizer(fo_session_model(s));
-        fo_session_prefill(s, a->prompt, a->request.count, NULL, NULL);
-        for (a->wanted = 0; a->wanted < a->request.max_new;) {
-            int32_t *token = &a->want[a->wanted++];
-            assert_int_equal(
-                fo_session_decode(s, &a->request.sampling, token, NULL), FO_OK);
-            if (a->request.until_stop &&
-                fo_tokenizer_is_stop(tokenizer, *token))
-                break;
-        }
-        fo_session_unload(&s);
-    }
-}
-
-/* Ask all together. */
-static fo_engine *open_engine(fo_device *device, int kind,
-                              const fo_engine_options *options)
-{
-    fo_engine *engine;
-    fo_error error;
-    if (fo_engine_open(device, paths[kind], options, &engine, &error) != FO_OK)
-        fail_msg("%s", error.message);
-    return engine;
-}
-
-static void expect_sound(const fo_engine *engine)
-{
-    fo_error error;
-    if (fo_engine_check(engine, &error) != FO_OK)
-        fail_msg("%s", error.message);
-}
-
-/* What a request has been told so far. */
-typedef struct answer {
-    int64_t id;
-    int32_t tokens[MOST];
-    int count;
-    fo_finish finish;
-} answer;
-
-/* One step; what it tells goes to the answers. */
-static int step(fo_engine *engine, answer *answers, int n)
-{
-    fo_progress told[64];
-    int count;
-    fo_error error;
-    if (fo_engine_step(engine, told, &count, &error) != FO_OK)
-        fail_msg("%s", error.message);
-    expect_sound(engine);
-    for (int i = 0; i < count; i++)
-        for (int a = 0; a < n; a++)
-            if (answers[a].id == told[i].id) {
-                assert_int_equal(answers[a].finish, FO_GOES_ON);
-                answers[a].tokens[answers[a].count++] = told[i].token;
-                answers[a].finish = told[i].finish;
-            }
-    return count;
-}
-
-static fo_engine_stats stats_of(const fo_engine *engine)
-{
-    fo_engine_stats stats;
-    assert_int_equal(fo_engine_stats_get(engine, &stats, NULL), FO_OK);
-    return stats;
-}
-
-static void expect_all_free(const fo_engine *engine)
-{
-    fo_engine_stats stats = stats_of(engine);
-    assert_true(fo_engine_idle(engine));
-    assert_int_equal(stats.blocks.pool.held, 0);
-    assert_int_equal(stats.blocks.table.sequences, 0);
-}
-
-/* Submit each at its time, and step until nothing is left to do. */
-static void ask_together(fo_engine *engine, const workload *w, answer *answers)
-{
-    int left = w->count;
-    memset(answers, 0, CROWD * sizeof *answers);
-    for (int now = 0; left > 0 || !fo_engine_idle(engine); now++) {
-        for (int i = 0; i < w->count; i++)
-            if (w->wishes[i].arrival == now) {
-                assert_int_equal(fo_engine_submit(engine, &w->wishes[i].request,
-                                                  &answers[i].id, NULL),
-                                 FO_OK);
-                left--;
-            }
-        step(engine, answers, w->count);
-        assert_true(now < 5000);
-    }
-    expect_all_free(engine);
-}
-
-static void expect_answers(const workload *w, const answer *answers,
-                           const char *way)
-{
-    for (int i = 0; i < w->count; i++) {
-        const wish *a = &w->wishes[i];
-        int same = 0;
-        while (same < a->wanted && same < answers[i].count &&
-               answers[i].tokens[same] == a->want[same])
-            same++;
-        if (same != a->wanted || answers[i].count != a->wanted)
-            fail_msg("workload %llu, request %d, %s: %d of %d tokens, %d equal",
-                     (unsigned long long)w->seed, i, way, answers[i].count,
-                     a->wanted, same);
-        assert_true(answers[i].finish == FO_STOPPED ||
-                    answers[i].finish == FO_LENGTH);
-    }
-}
-
 /* Draw the same tokens in company. */
 typedef struct way {
     const char *name;
@@ -221,7 +21,8 @@ typedef struct way {
 } way;
 
 static const way ways[] = {
-    {"batched", {.max_tokens = 512, .block_size = 8, .total_blocks = 200}},
+    {"batched", {.block_size = 8, .no_prefix_cache = true}},
+    {"sharing", {.block_size = 8, .total_blocks = 200}},
     {"in small chunks",
      {.max_tokens = 8, .max_sequences = 8, .total_blocks = 200}},
     {"in odd chunks",
@@ -243,67 +44,293 @@ static int tight(const workload *w)
     return (most + 7) / 8 + 1;
 }
 
+/* What was done to draw them. */
+typedef struct effort {
+    uint64_t drawn, shared, preempted;
+} effort;
+
+/* A workload in one way, and again in the same engine. */
+static void draw_in_one_way(fo_device *device, const workload *w, const way *k,
+                            int times, effort *effort)
+{
+    static answer answers[CROWD];
+    fo_engine_options options = k->options;
+    if (options.total_blocks == 0 && options.max_sequences > 0)
+        options.total_blocks = tight(w);
+    fo_engine *e = toy_engine_open(device, w->kind, &options);
+    for (int i = 0; i < times; i++) {
+        workload_ask(e, w, answers);
+        workload_expect(w, answers, k->name);
+    }
+    effort->drawn += toy_engine_stats(e).drawn;
+    effort->shared += toy_engine_stats(e).cache.hit_tokens;
+    effort->preempted += toy_engine_stats(e).preempted;
+    toy_engine_close(&e);
+}
+
 static void d8_draws_the_same_tokens_in_company(void **state)
 {
     (void)state;
     static workload w;
-    static answer answers[CROWD];
     const fo_backend *backends[2];
     bool quick = getenv("FOLIO_QUICK") != NULL;
-    for (int b = 0, all = sides(backends); b < all; b++) {
+    for (int b = 0, all = workload_sides(backends); b < all; b++) {
         fo_device *device;
-        uint64_t drawn = 0, preempted = 0;
-        int workloads = b == 0 && !quick ? 50 : 3;
+        effort all_of_it = {0};
+        int workloads = b == 0 && !quick ? 50 : 2;
         assert_int_equal(backends[b]->open(NULL, &device, NULL), FO_OK);
         for (int i = 0; i < workloads; i++) {
-            draw_workload(&w, (uint64_t)i, i % KINDS, b ? 30 : 100,
-                          b ? 10 : 50);
-            ask_alone(device, &w);
-            for (int k = 0; k < WAYS; k++) {
-                fo_engine_options options = ways[k].options;
-                if (options.total_blocks == 0)
-                    options.total_blocks = tight(&w);
-                fo_engine *e = open_engine(device, w.kind, &options);
-                for (int again = 0; again < 2 - b; again++) {
-                    ask_together(e, &w, answers);
-                    expect_answers(&w, answers, ways[k].name);
-                }
-                drawn += stats_of(e).drawn;
-                preempted += stats_of(e).preempted;
-                fo_engine_close(&e);
-            }
+            workload_draw(&w, (uint64_t)i, i % KINDS, b ? 20 : 100, b ? 6 : 50);
+            workload_ask_alone(device, &w);
+            for (int k = b; k < WAYS; k += 1 + 2 * b)
+                draw_in_one_way(device, &w, &ways[k], 2 - b, &all_of_it);
         }
-        print_message("%s: %d workloads, %llu tokens, %llu times preempted\n",
-                      backends[b]->name, workloads, (unsigned long long)drawn,
-                      (unsigned long long)preempted);
-        assert_true(preempted > 0);
+        print_message("%s: %d workloads, %llu tokens drawn, %llu shared, "
+                      "%llu times preempted\n",
+                      backends[b]->name, workloads,
+                      (unsigned long long)all_of_it.drawn,
+                      (unsigned long long)all_of_it.shared,
+                      (unsigned long long)all_of_it.preempted);
+        assert_true(all_of_it.preempted > 0 && all_of_it.shared > 0);
         backends[b]->close(&device);
     }
     verso_assert_clean();
 }
 
+/* Serve several at once. */
+static void d7_serves_several_at_once(void **state)
+{
+    (void)state;
+    static workload w;
+    static answer answers[CROWD];
+    const fo_backend *backends[2];
+    for (int b = 0, all = workload_sides(backends); b < all; b++) {
+        fo_device *device;
+        assert_int_equal(backends[b]->open(NULL, &device, NULL), FO_OK);
+        workload_crowd(&w, 7, PLAIN, 5, b ? 12 : 60, b ? 4 : 20);
+        workload_ask_alone(device, &w);
+        fo_engine_options options = {.block_size = 8, .no_prefix_cache = true};
+        fo_engine *e = toy_engine_open(device, w.kind, &options);
+        workload_ask(e, &w, answers);
+        workload_expect(&w, answers, "several at once");
+        assert_int_equal(toy_engine_stats(e).most_running, 5);
+        assert_int_equal(toy_engine_stats(e).steps, b ? 4 : 20);
+        toy_engine_close(&e);
+        backends[b]->close(&device);
+    }
+}
+
+/* Free what the window has left behind, in company. */
+static void b6_frees_blocks_that_left_the_window(void **state)
+{
+    (void)state;
+    static workload w;
+    static answer answers[CROWD];
+    fo_device *device;
+    assert_int_equal(fo_backend_cpu.open(NULL, &device, NULL), FO_OK);
+    workload_crowd(&w, 8, WINDOWED, 3, 90, 120);
+    workload_ask_alone(device, &w);
+    /* A window of 20 and a step of 16 touch 6 blocks of 8; the whole texts
+     * would take 26 each. */
+    fo_engine_options options = {.max_tokens = 16,
+                                 .max_sequences = 3,
+                                 .block_size = 8,
+                                 .total_blocks = 18};
+    for (int without = 0; without < 2; without++) {
+        options.no_prefix_cache = without;
+        fo_engine *e = toy_engine_open(device, w.kind, &options);
+        workload_ask(e, &w, answers);
+        workload_expect(&w, answers, "with a window");
+        assert_int_equal(toy_engine_stats(e).preempted, 0);
+        assert_int_equal(toy_engine_stats(e).most_running, 3);
+        toy_engine_close(&e);
+    }
+    fo_backend_cpu.close(&device);
+}
+
+/* Fork requests. */
+/* Fork `parent` with a seed of its own; what it will draw goes to `want`. */
+static void fork_one(fo_engine *e, const fo_request *like, int64_t parent,
+                     uint64_t seed, answer *child)
+{
+    fo_sampling sampling = like->sampling;
+    sampling.seed = seed;
+    *child = (answer){.count = 0};
+    assert_int_equal(fo_engine_fork(e, parent, &sampling, &child->id, NULL),
+                     FO_OK);
+}
+
+/* Three children of a request that waits draw what three requests of the same
+ * prompt would draw, and its prompt is run once. */
+static void forks_a_prompt(void **state)
+{
+    (void)state;
+    static workload w;
+    static answer answers[CROWD];
+    const fo_backend *backends[2];
+    for (int b = 0, all = workload_sides(backends); b < all; b++) {
+        fo_device *device;
+        int n = b ? 20 : 70, draws = b ? 5 : 20;
+        assert_int_equal(backends[b]->open(NULL, &device, NULL), FO_OK);
+        workload_crowd(&w, 9, b ? PLAIN : WINDOWED, 4, n, draws);
+        for (int i = 0; i < 4; i++) {
+            w.wishes[i].request.count = (size_t)n;
+            w.wishes[i].request.tokens = w.wishes[0].prompt;
+            w.wishes[i].request.sampling = (fo_sampling){
+                .temperature = 1, .top_p = 1, .seed = (uint64_t)i};
+            memcpy(w.wishes[i].prompt, w.wishes[0].prompt,
+                   sizeof w.wishes[0].prompt);
+        }
+        workload_ask_alone(device, &w);
+        fo_engine_options options = {
+            .max_tokens = 32, .block_size = 8, .no_prefix_cache = true};
+        fo_engine *e = toy_engine_open(device, w.kind, &options);
+        memset(answers, 0, sizeof answers);
+        fo_engine_submit(e, &w.wishes[0].request, &answers[0].id, NULL);
+        for (int i = 1; i < 4; i++)
+            fork_one(e, &w.wishes[0].request, answers[0].id, (uint64_t)i,
+                     &answers[i]);
+        while (!fo_engine_idle(e))
+            toy_engine_step(e, answers, 4);
+        workload_expect(&w, answers, "forked");
+        assert_int_equal(toy_engine_stats(e).tokens,
+                         n + 3 + 4 * (draws - 1)); /* last token run apart */
+        toy_engine_close(&e);
+        backends[b]->close(&device);
+    }
+}
+
+/* Children of a request in the middle of its answer go on from there: with the
+ * parent's seed they draw its tokens. */
+static void forks_an_answer(void **state)
+{
+    (void)state;
+    static workload w;
+    static answer answers[CROWD];
+    fo_device *device;
+    assert_int_equal(fo_backend_cpu.open(NULL, &device, NULL), FO_OK);
+    for (int kind = 0; kind < KINDS; kind++) {
+        workload_crowd(&w, 10, kind, 1, 40, 60);
+        workload_ask_alone(device, &w);
+        fo_engine_options options = {.max_tokens = 32, .block_size = 8};
+        fo_engine *e = toy_engine_open(device, kind, &options);
+        memset(answers, 0, sizeof answers);
+        fo_engine_submit(e, &w.wishes[0].request, &answers[0].id, NULL);
+        for (int i = 1; i < 4; i++) {
+            while (answers[0].count < 13 * i)
+                toy_engine_step(e, answers, i);
+            fork_one(e, &w.wishes[0].request, answers[0].id,
+                     w.wishes[0].request.sampling.seed, &answers[i]);
+        }
+        while (!fo_engine_idle(e))
+            toy_engine_step(e, answers, 4);
+        workload_expect(&w, answers, "the parent");
+        for (int i = 1; i < 4; i++) {
+            int from = 13 * i;
+            assert_int_equal(answers[i].count, 60 - from);
+            assert_memory_equal(answers[i].tokens, w.wishes[0].want + from,
+                                (size_t)(60 - from) * sizeof(int32_t));
+        }
+        toy_engine_close(&e);
+    }
+    fo_backend_cpu.close(&device);
+}
+
+/* Abort at any step. */
+/* Abort a request, twice. */
+static void abort_twice(fo_engine *e, answer *victim)
+{
+    bool live = victim->finish == FO_GOES_ON;
+    fo_error error;
+    assert_int_equal(fo_engine_abort(e, victim->id, NULL),
+                     live ? FO_OK : FO_UNKNOWN);
+    toy_engine_expect_sound(e);
+    assert_int_equal(fo_engine_abort(e, victim->id, &error), FO_UNKNOWN);
+    if (live)
+        victim->id = 0;
+}
+
+/* One request is aborted before step `when`; the others draw what they would
+ * have drawn, and no block is lost. */
+static void abort_at(fo_device *device, const workload *w, int when)
+{
+    static answer answers[CROWD];
+    fo_engine_options options = {.max_tokens = 16,
+                                 .max_sequences = 3,
+                                 .block_size = 4,
+                                 .total_blocks = 24};
+    fo_engine *e = toy_engine_open(device, w->kind, &options);
+    memset(answers, 0, sizeof answers);
+    for (int i = 0; i < w->count; i++)
+        fo_engine_submit(e, &w->wishes[i].request, &answers[i].id, NULL);
+    for (int now = 0; now <= when || !fo_engine_idle(e); now++) {
+        if (now == when)
+            abort_twice(e, &answers[when % w->count]);
+        toy_engine_step(e, answers, w->count);
+    }
+    for (int i = 0; i < w->count; i++) {
+        assert_true(answers[i].id == 0 || answers[i].count == 12);
+        assert_memory_equal(answers[i].tokens, w->wishes[i].want,
+                            (size_t)answers[i].count * sizeof(int32_t));
+    }
+    toy_engine_close(&e);
+}
+
+static void aborts_at_any_step(void **state)
+{
+    (void)state;
+    static workload w;
+    fo_device *device;
+    assert_int_equal(fo_backend_cpu.open(NULL, &device, NULL), FO_OK);
+    workload_crowd(&w, 11, PLAIN, 4, 30, 12);
+    workload_ask_alone(device, &w);
+    for (int when = 0; when < 40; when++)
+        abort_at(device, &w, when);
+    fo_backend_cpu.close(&device);
+}
+
+/* Notice a sequence that is not what its job says. */
+static void notices_a_sequence_that_is_not_what_it_should_be(void **state)
+{
+    (void)state;
+    fo_device *device;
+    fo_error error;
+    fo_engine_options options = {.block_size = 8, .no_prefix_cache = true};
+    assert_int_equal(fo_backend_cpu.open(NULL, &device, NULL), FO_OK);
+    fo_engine *e = toy_engine_open(device, PLAIN, &options);
+    fo_block_manager *blocks = (fo_block_manager *)fo_engine_blocks(e);
+    toy_engine_submit(e, 20, 9, NULL);
+    toy_engine_step(e, NULL, 0);
+    assert_int_equal(fo_block_manager_extend(blocks, 1, 1, NULL), FO_OK);
+    assert_int_equal(fo_engine_check(e, &error), FO_DEVICE);
+    assert_int_equal(fo_block_manager_truncate(blocks, 1, 20, NULL), FO_OK);
+    toy_engine_expect_sound(e);
+    assert_int_equal(fo_block_manager_extend(blocks, 99, 1, NULL), FO_OK);
+    assert_int_equal(fo_engine_check(e, &error), FO_DEVICE);
+    assert_int_equal(fo_block_manager_free_sequence(blocks, 99, NULL), FO_OK);
+    toy_engine_expect_sound(e);
+    assert_int_equal(fo_engine_abort(e, 1, NULL), FO_OK);
+    toy_engine_close(&e);
+    fo_backend_cpu.close(&device);
+}
+
 /* Run the tests of the engine. */
 static int begin(void **state)
 {
-    (void)state;
     omp_set_num_threads(1);
-    for (int k = 0; k < KINDS; k++)
-        toy_model_write(&toys[k], paths[k]);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    for (int k = 0; k < KINDS; k++)
-        unlink(paths[k]);
-    return 0;
+    return toy_paths_write(state);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(d8_draws_the_same_tokens_in_company),
+        cmocka_unit_test(d7_serves_several_at_once),
+        cmocka_unit_test(b6_frees_blocks_that_left_the_window),
+        cmocka_unit_test(forks_a_prompt),
+        cmocka_unit_test(forks_an_answer),
+        cmocka_unit_test(aborts_at_any_step),
+        cmocka_unit_test(notices_a_sequence_that_is_not_what_it_should_be),
     };
-    return cmocka_run_group_tests(tests, begin, end);
+    return cmocka_run_group_tests(tests, begin, toy_paths_remove);
 }

@@ -1,11 +1,15 @@
 #include "engine/engine_inside.h"
 
 #include "common/memory.h"
+#include "engine/plan.h"
 
 #include <inttypes.h>
 
 /* Bound how often a waiting request is overtaken. */
 enum { MOST_OVERTAKES = 16 };
+
+/* Bound what is kept, and what is planned. */
+enum { ROWS_A_SEQUENCE = 4, MOST_BLOCKS = 1 << 24 };
 
 /* Close an engine. */
 void fo_engine_close(fo_engine **engine)
@@ -18,6 +22,7 @@ void fo_engine_close(fo_engine **engine)
         for (int n = fo_scheduler_jobs(e->scheduler, &jobs); n-- > 0;)
             fo_memory_free(jobs[n]);
     fo_scheduler_close(&e->scheduler);
+    fo_prefix_cache_close(&e->cache);
     fo_block_manager_close(&e->blocks);
     fo_model_close(&e->model);
     fo_memory_free(e->slots);
@@ -54,6 +59,40 @@ static fo_status settle(fo_engine_options *b, const fo_engine_options *o,
     return FO_OK;
 }
 
+/* Plan what will be taken. */
+/* Sequences that may be known at once, those that are kept included. */
+static int rows_of(const fo_engine_options *b)
+{
+    return b->no_prefix_cache ? b->max_sequences
+                              : ROWS_A_SEQUENCE * b->max_sequences;
+}
+
+/* Choose the number of blocks, and refuse what does not fit. */
+static fo_status plan(fo_engine *e, const char *path, fo_error *error)
+{
+    fo_engine_options *b = &e->bounds;
+    fo_plan_request asked = {.context = b->context,
+                             .max_tokens = b->max_tokens,
+                             .max_sequences = b->max_sequences,
+                             .block_size = b->block_size,
+                             .rows = rows_of(b),
+                             .total_blocks = given(b->total_blocks, 1),
+                             .kv_dtype = b->kv_dtype};
+    fo_plan plan;
+    fo_status status = fo_plan_make(e->device, path, &asked, &plan, error);
+    if (status != FO_OK || b->total_blocks > 0)
+        return status;
+    uint64_t B = (uint64_t)b->block_size, context = (uint64_t)plan.context;
+    uint64_t most = (context + B - 1) / B * (uint64_t)b->max_sequences;
+    uint64_t fit =
+        1 + (plan.available - plan.required) / 10 * 9 / plan.block_bytes;
+    if (fit > most)
+        fit = most;
+    asked.total_blocks = b->total_blocks =
+        (int)(fit < MOST_BLOCKS ? fit : MOST_BLOCKS);
+    return fo_plan_make(e->device, path, &asked, &plan, error);
+}
+
 /* Open the model and its blocks. */
 static fo_status open_model(fo_engine *e, const char *path, fo_error *error)
 {
@@ -73,27 +112,20 @@ static fo_status open_model(fo_engine *e, const char *path, fo_error *error)
 static fo_status open_blocks(fo_engine *e, fo_error *error)
 {
     const fo_config *c = fo_model_config(e->model);
-    fo_engine_options *b = &e->bounds;
-    fo_block_config shape = {.total_blocks = 1,
+    const fo_engine_options *b = &e->bounds;
+    fo_block_config shape = {.total_blocks = b->total_blocks,
                              .block_size = b->block_size,
                              .num_layers = c->L,
                              .kv_heads = c->K,
                              .head_dim = c->D,
                              .dtype = b->kv_dtype,
-                             .max_sequences = b->max_sequences,
+                             .max_sequences = rows_of(b),
                              .max_length = b->context};
-    if (b->total_blocks == 0) {
-        fo_device_info info;
-        e->device->backend->info(e->device, &info);
-        uint64_t most = (uint64_t)fo_engine_need(e, b->context) *
-                        (uint64_t)b->max_sequences;
-        uint64_t free =
-            info.memory_free / 10 * 9 / fo_block_config_bytes(&shape);
-        b->total_blocks = (int)(free < most ? free : most);
-        b->total_blocks += b->total_blocks == 0;
-    }
-    shape.total_blocks = b->total_blocks;
-    return fo_block_manager_open(e->device, &shape, &e->blocks, error);
+    fo_status status =
+        fo_block_manager_open(e->device, &shape, &e->blocks, error);
+    if (status == FO_OK && !b->no_prefix_cache)
+        status = fo_prefix_cache_open(e->blocks, e->window, &e->cache, error);
+    return status;
 }
 
 /* Take the memory of a step. */
@@ -101,12 +133,13 @@ static fo_status open_step(fo_engine *e, fo_error *error)
 {
     size_t N = (size_t)e->bounds.max_sequences;
     size_t T = (size_t)e->bounds.max_tokens;
-    size_t per_sequence = sizeof *e->results + sizeof *e->turns +
-                          sizeof *e->requests + sizeof *e->sampling +
-                          sizeof *e->leaving;
+    size_t rows = (size_t)rows_of(&e->bounds);
+    size_t structs = N * (sizeof *e->results + sizeof *e->turns +
+                          sizeof *e->requests + sizeof *e->sampling) +
+                     rows * sizeof *e->leaving;
     size_t indices = T * (sizeof *e->slots + 2 * sizeof *e->tokens) +
-                     (5 * N + 1) * sizeof *e->row;
-    e->results = fo_memory_alloc(N, per_sequence, error);
+                     (6 * N + 1) * sizeof *e->row;
+    e->results = fo_memory_alloc(1, structs, error);
     if (e->results)
         e->slots = fo_memory_alloc(1, indices, error);
     if (!e->slots)
@@ -114,7 +147,7 @@ static fo_status open_step(fo_engine *e, fo_error *error)
     e->turns = (fo_turn *)(e->results + N);
     e->requests = (fo_block_request *)(e->turns + N);
     e->sampling = (fo_sampling *)(e->requests + N);
-    e->leaving = (int64_t *)(e->sampling + N);
+    e->leaving = (leaver *)(e->sampling + N);
     e->tokens = (int32_t *)(e->slots + T);
     e->positions = e->tokens + T;
     e->query_start = e->positions + T;
@@ -122,7 +155,8 @@ static fo_status open_step(fo_engine *e, fo_error *error)
     e->row = e->length + N;
     e->logit_rows = e->row + N;
     e->drawn = e->logit_rows + N;
-    e->stats.metadata_bytes = sizeof *e + N * per_sequence + indices;
+    e->asking = e->drawn + N;
+    e->stats.metadata_bytes = sizeof *e + structs + indices;
     return FO_OK;
 }
 
@@ -131,6 +165,8 @@ static fo_status build(fo_engine *e, const char *path,
                        const fo_engine_options *options, fo_error *error)
 {
     fo_status status = settle(&e->bounds, options, error);
+    if (status == FO_OK)
+        status = plan(e, path, error);
     if (status == FO_OK)
         status = open_model(e, path, error);
     if (status == FO_OK)
@@ -177,6 +213,8 @@ fo_status fo_engine_stats_get(const fo_engine *e, fo_engine_stats *stats,
     *stats = e->stats;
     stats->running = fo_scheduler_running(e->scheduler);
     stats->waiting = fo_scheduler_waiting(e->scheduler);
+    if (e->cache)
+        stats->cache = fo_prefix_cache_stats_get(e->cache);
     return fo_block_manager_stats(e->blocks, &stats->blocks, error);
 }
 
@@ -202,10 +240,14 @@ fo_status fo_engine_check(const fo_engine *e, fo_error *error)
     const fo_block_table *table = fo_block_manager_table(e->blocks);
     fo_job *const *jobs;
     int count = fo_scheduler_jobs(e->scheduler, &jobs);
-    int known = e->leaving_count;
+    int known = e->leaving_count; /* sequences that belong to somebody */
     fo_status status = fo_block_manager_check(e->blocks, error);
     if (status == FO_OK)
         status = fo_scheduler_check(e->scheduler, error);
+    if (status == FO_OK && e->cache) {
+        status = fo_prefix_cache_check(e->cache, error);
+        known += fo_prefix_cache_stats_get(e->cache).kept_sequences;
+    }
     for (int i = 0; i < count && status == FO_OK; i++) {
         int32_t length = fo_block_table_length(table, jobs[i]->id);
         known += length >= 0;

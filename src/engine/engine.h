@@ -10,6 +10,7 @@
 #define FOLIO_ENGINE_ENGINE_H
 
 #include "engine/block_manager.h"
+#include "engine/prefix_cache.h"
 #include "model/model.h"
 
 typedef struct fo_engine fo_engine;
@@ -25,11 +26,13 @@ typedef struct fo_engine_options {
     int total_blocks;  /* default: what the device has free once the model is */
                        /* open, at most max_sequences contexts               */
     fo_dtype kv_dtype; /* of the cache: F32, F16 or BF16                      */
+    bool no_prefix_cache; /* forget what has ended                            */
 } fo_engine_options;
 
 /* Open the model at `path` and take all memory that any step needs. `device`
  * must outlive the engine. Errors: those of fo_model_open; FO_ARG for settings
- * out of range; FO_NOMEM. */
+ * out of range; FO_NOMEM, with required and available bytes if it is known
+ * before anything is taken. */
 fo_status fo_engine_open(fo_device *device, const char *path,
                          const fo_engine_options *options, fo_engine **out,
                          fo_error *error);
@@ -91,10 +94,15 @@ fo_status fo_engine_step(fo_engine *engine,
 /* Whether there is nothing to do. */
 bool fo_engine_idle(const fo_engine *engine);
 
-/* Take back what was given. */
+/* Declare what is taken back. */
 /* A running request waits again, its blocks free; what it has stored will be
  * computed anew. FO_UNKNOWN. */
 fo_status fo_engine_preempt(fo_engine *engine, int64_t id, fo_error *error);
+
+/* Give back blocks of requests that have ended, until `blocks` are free or none
+ * is left. *evicted: how many came free. */
+fo_status fo_engine_evict(fo_engine *engine, int blocks, int *evicted,
+                          fo_error *error);
 
 /* Look into an engine. */
 typedef struct fo_engine_stats {
@@ -110,6 +118,7 @@ typedef struct fo_engine_stats {
     uint64_t drawn;
     uint64_t metadata_bytes; /* of requests and steps, besides the blocks'  */
     fo_block_stats blocks;
+    fo_prefix_cache_stats cache; /* all 0 without one                       */
 } fo_engine_stats;
 
 fo_status fo_engine_stats_get(const fo_engine *engine, fo_engine_stats *stats,

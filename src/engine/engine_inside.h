@@ -18,19 +18,26 @@ typedef struct request {
 } request;
 
 /* Hold the engine and the memory of a step. */
+/* A sequence whose request has ended. */
+typedef struct leaver {
+    int64_t sequence;
+    bool keep; /* for the prefix cache */
+} leaver;
+
 struct fo_engine {
     fo_device *device;
     fo_engine_options bounds;
     fo_model *model;
     fo_block_manager *blocks;
+    fo_prefix_cache *cache; /* null: none */
     fo_scheduler *scheduler;
     fo_room room;
     int64_t last_id;
-    int window;       /* of the model, 0: none                             */
-    int spare;        /* blocks to which no running job has a claim; -1:   */
-                      /* not reckoned in this step                         */
-    bool untidy;      /* sequences may store more than their jobs say      */
-    int64_t *leaving; /* (rows) sequences of ended requests, not yet freed */
+    int window;      /* of the model, 0: none                             */
+    int spare;       /* blocks to which no running job has a claim; -1:   */
+                     /* not reckoned in this step                         */
+    bool untidy;     /* sequences may store more than their jobs say      */
+    leaver *leaving; /* (rows) not yet given back                         */
     int leaving_count;
     fo_engine_stats stats;
 
@@ -40,6 +47,7 @@ struct fo_engine {
     fo_error *results;          /* (N) */
     fo_sampling *sampling;      /* (N) of those that draw        */
     int64_t *slots;             /* (T) */
+    int *asking;                /* (N) turns that ask for blocks */
     int32_t *tokens;            /* (T) */
     int32_t *positions;         /* (T) */
     int32_t *query_start;       /* (N + 1) */
@@ -56,8 +64,10 @@ fo_room fo_engine_room(fo_engine *engine);
 /* Most blocks that a sequence holds at once on its way to `stored` tokens. */
 int fo_engine_need(const fo_engine *engine, int stored);
 
-/* End a request: its sequence leaves, and its memory is given back. */
-fo_status fo_engine_end(fo_engine *engine, request *request, fo_error *error);
+/* End a request: its sequence leaves, and its memory is given back. What it
+ * has computed may be kept for others. */
+fo_status fo_engine_end(fo_engine *engine, request *request, bool keep,
+                        fo_error *error);
 
 /* Make the block manager's sequences what the jobs say they are. */
 fo_status fo_engine_tidy(fo_engine *engine, fo_error *error);

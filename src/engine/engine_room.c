@@ -48,6 +48,8 @@ static fo_status reckon(fo_engine *e, fo_error *error)
     if (status != FO_OK)
         return status;
     e->spare = stats.pool.free;
+    if (e->cache)
+        e->spare += fo_prefix_cache_evictable(e->cache);
     for (int i = 0; i < count; i++)
         if (jobs[i]->running)
             e->spare -= claim_of(e, jobs[i]);
@@ -79,6 +81,65 @@ static bool can_share(const fo_engine *e, const request *r)
            row.first * e->bounds.block_size <= first;
 }
 
+/* Have a row for one sequence more. */
+static fo_status have_row(fo_engine *e, fo_error *error)
+{
+    int evicted;
+    const fo_block_table *table = fo_block_manager_table(e->blocks);
+    if (!e->cache || fo_block_table_stats_get(table).sequences <
+                         fo_block_manager_config(e->blocks)->max_sequences)
+        return FO_OK;
+    return fo_prefix_cache_evict(e->cache, 0, 1, &evicted, error);
+}
+
+/* Begin with a parent's blocks, and room for a copy of the last one. */
+static fo_status begin_with_parent(fo_engine *e, request *r,
+                                   fo_verdict *verdict, fo_error *error)
+{
+    *verdict = FO_NO_ROOM;
+    if (e->spare < 1)
+        return FO_OK;
+    int common = r->job.length - 1;
+    fo_status status = have_row(e, error);
+    if (status == FO_OK)
+        status = fo_block_manager_fork(e->blocks, r->follows, r->job.id, common,
+                                       error);
+    if (status != FO_OK)
+        return status;
+    r->job.stored = common;
+    e->spare--;
+    *verdict = FO_ADMITTED;
+    return FO_OK;
+}
+
+/* Begin with what others have left, if there is anything. */
+static fo_status begin_alone(fo_engine *e, request *r, fo_verdict *verdict,
+                             fo_error *error)
+{
+    int length = r->job.length, need = fo_engine_need(e, length), hit = 0;
+    if (e->cache)
+        hit = fo_prefix_cache_match(e->cache, r->tokens, length);
+    *verdict = FO_NO_ROOM;
+    if (need - hit / e->bounds.block_size > e->spare)
+        return FO_OK;
+    fo_status status = have_row(e, error);
+    if (status == FO_OK && hit > 0) {
+        /* Share it, and weigh what is left: it cannot be evicted now. */
+        status = fo_prefix_cache_begin(e->cache, r->job.id, r->tokens, length,
+                                       &r->job.stored, error);
+        if (status == FO_OK)
+            status = reckon(e, error);
+        need = claim_of(e, &r->job);
+        if (status == FO_OK && need > e->spare) {
+            e->spare = -1;
+            return e->room.release(e, &r->job, error);
+        }
+    }
+    e->spare -= need;
+    *verdict = FO_ADMITTED;
+    return status;
+}
+
 static fo_status admit(void *owner, fo_job *job, fo_verdict *verdict,
                        fo_error *error)
 {
@@ -88,43 +149,72 @@ static fo_status admit(void *owner, fo_job *job, fo_verdict *verdict,
     if (waits_for(e, r))
         return FO_OK;
     fo_status status = e->spare < 0 ? reckon(e, error) : FO_OK;
-    if (status != FO_OK)
-        return status;
-    /* Weigh what it wants against what is spare. */
-    bool shares = can_share(e, r);
-    int need = shares ? 1 : fo_engine_need(e, job->length);
-    *verdict = need <= e->spare ? FO_ADMITTED : FO_NO_ROOM;
-    if (*verdict == FO_NO_ROOM)
-        return FO_OK;
-    e->spare -= need;
-    if (shares) {
-        status = fo_block_manager_fork(e->blocks, r->follows, job->id,
-                                       job->length - 1, error);
-        if (status == FO_OK)
-            job->stored = job->length - 1;
-    }
-    r->follows = 0;
+    if (status == FO_OK)
+        status = can_share(e, r) ? begin_with_parent(e, r, verdict, error)
+                                 : begin_alone(e, r, verdict, error);
+    if (status == FO_OK && *verdict == FO_ADMITTED)
+        r->follows = 0;
     return status;
 }
 
 /* Grow sequences. */
-static fo_status grow(void *owner, fo_turn *turns, int n, fo_error *error)
+static fo_status ask(fo_engine *e, fo_turn *turns, const int *which, int n,
+                     fo_error *error)
 {
-    fo_engine *e = owner;
-    for (int i = 0; i < n; i++)
-        e->requests[i] = (fo_block_request){.sequence = turns[i].job->id,
-                                            .tokens = turns[i].tokens};
+    for (int i = 0; i < n; i++) {
+        const fo_turn *turn = &turns[which[i]];
+        e->requests[i] = (fo_block_request){.sequence = turn->job->id,
+                                            .tokens = turn->tokens};
+    }
     fo_status status = fo_block_manager_extend_batch(e->blocks, e->requests,
                                                      e->results, n, error);
     for (int i = 0; i < n; i++)
-        turns[i].error = e->results[i];
+        turns[which[i]].error = e->results[i];
     return status;
+}
+
+/* The turns that got nothing, and the blocks that these want together. */
+static int refused(const fo_turn *turns, int n, int *which, int *wanted)
+{
+    int count = 0;
+    *wanted = 0;
+    for (int i = 0; i < n; i++)
+        if (turns[i].error.status != FO_OK) {
+            which[count++] = i;
+            *wanted += (int)turns[i].error.required;
+        }
+    return count;
+}
+
+/* Ask; if that is too much, give up what is kept and ask again. */
+static fo_status grow(void *owner, fo_turn *turns, int n, fo_error *error)
+{
+    fo_engine *e = owner;
+    int evicted = 0, wanted;
+    for (int i = 0; i < n; i++)
+        e->asking[i] = i;
+    fo_status status = ask(e, turns, e->asking, n, error);
+    int count = refused(turns, n, e->asking, &wanted);
+    if (status != FO_OK || count == 0 || !e->cache)
+        return status;
+    status = fo_prefix_cache_evict(e->cache, wanted, 0, &evicted, error);
+    if (status != FO_OK || evicted == 0)
+        return status;
+    return ask(e, turns, e->asking, count, error);
 }
 
 /* Let go of a sequence. */
 static bool known(const fo_engine *e, int64_t sequence)
 {
     return fo_block_table_row(fo_block_manager_table(e->blocks), sequence) >= 0;
+}
+
+/* Free a sequence that nobody shall find. */
+static fo_status drop(fo_engine *e, int64_t sequence, fo_error *error)
+{
+    return e->cache
+               ? fo_prefix_cache_drop(e->cache, sequence, error)
+               : fo_block_manager_free_sequence(e->blocks, sequence, error);
 }
 
 static fo_status release(void *owner, fo_job *job, fo_error *error)
@@ -136,7 +226,7 @@ static fo_status release(void *owner, fo_job *job, fo_error *error)
     fo_block_table_sequence(fo_block_manager_table(e->blocks), job->id, &row);
     int blocks = row.blocks - row.first;
     if (known(e, job->id))
-        status = fo_block_manager_free_sequence(e->blocks, job->id, error);
+        status = drop(e, job->id, error);
     if (status != FO_OK)
         return status;
     if (job->running) {
@@ -145,9 +235,8 @@ static fo_status release(void *owner, fo_job *job, fo_error *error)
                                        {"tokens", (uint64_t)job->stored}};
         e->stats.preempted++;
         fo_log_write(FO_LOG_WARNING, "preempted", fields, 3);
-    }
-    if (r->given_up < job->stored)
         r->given_up = job->stored;
+    }
     job->stored = 0;
     return FO_OK;
 }
@@ -159,13 +248,16 @@ fo_room fo_engine_room(fo_engine *e)
 }
 
 /* End a request. */
-/* Free the sequences of requests that have ended. */
+/* Give back the sequences of requests that have ended. */
 static fo_status drain(fo_engine *e, fo_error *error)
 {
     while (e->leaving_count > 0) {
-        int64_t sequence = e->leaving[e->leaving_count - 1];
-        fo_status status =
-            fo_block_manager_free_sequence(e->blocks, sequence, error);
+        const leaver *last = &e->leaving[e->leaving_count - 1];
+        fo_status status = FO_OK;
+        if (!e->cache || !last->keep)
+            status = drop(e, last->sequence, error);
+        else if (!fo_prefix_cache_keeps(e->cache, last->sequence))
+            status = fo_prefix_cache_retire(e->cache, last->sequence, error);
         if (status != FO_OK)
             return status;
         e->leaving_count--;
@@ -173,10 +265,10 @@ static fo_status drain(fo_engine *e, fo_error *error)
     return FO_OK;
 }
 
-fo_status fo_engine_end(fo_engine *e, request *r, fo_error *error)
+fo_status fo_engine_end(fo_engine *e, request *r, bool keep, fo_error *error)
 {
     if (known(e, r->job.id))
-        e->leaving[e->leaving_count++] = r->job.id;
+        e->leaving[e->leaving_count++] = (leaver){r->job.id, keep};
     fo_scheduler_remove(e->scheduler, &r->job);
     e->stats.metadata_bytes -= sizeof *r + (size_t)r->most * sizeof *r->tokens;
     fo_memory_free(r);
@@ -194,7 +286,7 @@ static fo_status correct(fo_engine *e, const fo_job *job, fo_error *error)
     if (job->running && job->stored > 0)
         return fo_block_manager_truncate(e->blocks, job->id, job->stored,
                                          error);
-    return fo_block_manager_free_sequence(e->blocks, job->id, error);
+    return drop(e, job->id, error);
 }
 
 fo_status fo_engine_tidy(fo_engine *e, fo_error *error)

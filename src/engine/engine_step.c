@@ -121,6 +121,14 @@ static void trim(fo_engine *e, const fo_job *job)
     fo_block_manager_trim(e->blocks, job->id, first, NULL);
 }
 
+/* Let others find what has been written. */
+static void note(fo_engine *e, const request *r)
+{
+    if (e->cache)
+        fo_prefix_cache_note(e->cache, r->job.id, r->tokens, r->job.stored,
+                             NULL);
+}
+
 static int commit(fo_engine *e, int n, fo_progress *out)
 {
     int count = 0;
@@ -137,8 +145,9 @@ static int commit(fo_engine *e, int n, fo_progress *out)
             e->stats.finished += ended && told->finish != FO_FAILED;
         }
         job->stored = stored;
+        note(e, (request *)job);
         if (ended)
-            fo_engine_end(e, (request *)job, NULL);
+            fo_engine_end(e, (request *)job, out[count - 1].token >= 0, NULL);
         else
             trim(e, job);
     }

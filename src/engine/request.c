@@ -142,9 +142,10 @@ fo_status fo_engine_abort(fo_engine *e, int64_t id, fo_error *error)
     if (status != FO_OK)
         return status;
     e->stats.aborted++;
-    return fo_engine_end(e, r, error);
+    return fo_engine_end(e, r, false, error);
 }
 
+/* Take back what was given. */
 fo_status fo_engine_preempt(fo_engine *e, int64_t id, fo_error *error)
 {
     request *r;
@@ -155,4 +156,13 @@ fo_status fo_engine_preempt(fo_engine *e, int64_t id, fo_error *error)
     if (status == FO_OK)
         fo_scheduler_send_back(e->scheduler, &r->job);
     return status;
+}
+
+fo_status fo_engine_evict(fo_engine *e, int blocks, int *evicted,
+                          fo_error *error)
+{
+    *evicted = 0;
+    if (!e->cache)
+        return FO_OK;
+    return fo_prefix_cache_evict(e->cache, blocks, 0, evicted, error);
 }
