@@ -313,6 +313,8 @@ static void d5_what_fails_can_be_tried_again(void **state)
         UNTIL_IT_SUCCEEDS(
             &f, fo_prefix_cache_evict(f.c, BLOCKS - 2, 0, &evicted, &f.error))
         assert_int_equal(free_blocks(&f), BLOCKS - 2);
+        assert_in_range(evicted, 1, 9);
+        assert_in_range(fo_prefix_cache_stats_get(f.c).evicted_blocks, 1, 9);
         serve(&f, 5, text, 20);
         UNTIL_IT_SUCCEEDS(&f, fo_prefix_cache_drop(f.c, 5, &f.error))
         assert_true(f.side > 1 ||

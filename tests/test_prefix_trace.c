@@ -85,7 +85,8 @@ static void arrive(trace *t)
     assert_int_equal(hit, want);
     if (hit == 0) {
         /* Test: begin with nothing. */
-        static const fo_block_row nothing = {0};
+        static const int32_t none[1];
+        const fo_block_row nothing = {.entries = none};
         assert_int_equal(fo_block_table_row(f->table, id), -1);
         if (fo_block_manager_extend(f->m, id, 1, &f->error) != FO_OK)
             return;

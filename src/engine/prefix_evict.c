@@ -85,11 +85,11 @@ static fo_status cut(fo_prefix_cache *c, const int32_t turn[2], int wanted,
     int32_t row = turn[0], node = c->holders[row].node;
     int32_t next = turn[1] == no_one ? no_one : c->holders[turn[1]].node;
     fo_block_row at = fo_block_table_at(c->table, row);
-    int cut = 0;
+    int loose = 0;
     do {
-        cut += c->marks[at.entries[c->nodes[node].depth - 1]] == 0;
+        loose += c->marks[at.entries[c->nodes[node].depth - 1]] == 0;
         node = c->nodes[node].parent;
-    } while (cut < wanted && cut < c->holders[row].loose &&
+    } while (loose < wanted && loose < c->holders[row].loose &&
              worth_keeping(c, row, node) &&
              (next == no_one || sooner(c, node, next)));
     if (!worth_keeping(c, row, node))
@@ -98,21 +98,24 @@ static fo_status cut(fo_prefix_cache *c, const int32_t turn[2], int wanted,
         fo_block_manager_truncate(c->blocks, c->holders[row].sequence,
                                   c->nodes[node].depth * c->B, error);
     if (status == FO_OK) {
-        c->holders[row].loose -= cut;
+        c->holders[row].loose -= loose;
         prefix_holder_move(c, row, node);
     }
     return status;
 }
 
 /* Know how much is free. */
+/* Neither is written when the device fails. */
 static fo_status count_free(const fo_prefix_cache *c, int *blocks, int *rows,
                             fo_error *error)
 {
     fo_block_stats stats;
     fo_status status = fo_block_manager_stats(c->blocks, &stats, error);
+    if (status != FO_OK)
+        return status;
     *blocks = stats.pool.free;
     *rows = c->max_rows - stats.table.sequences;
-    return status;
+    return FO_OK;
 }
 
 /* Count of each kept row the blocks that no running sequence has. */
