@@ -139,6 +139,12 @@ class Rows(unittest.TestCase):
         (self.folder / "tests").mkdir()
         self.assert_fails("no test carries the id of a row")
 
+    def test_the_list_of_this_house_has_its_tests(self):
+        done = subprocess.run(
+            [sys.executable, HOME / "scripts/test_rows", "--list"], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
     def test_a_list_that_is_not_one_is_refused(self):
         self.put("rows.txt", ROWS + "A1 must once more\n")
         self.assert_fails("rows.txt:6: not a row, or not a new one")
