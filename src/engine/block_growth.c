@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <string.h>
 
 /* Weigh a request. */
 /* Fill claim k and its request to the pool, or say why it cannot be made. */
@@ -53,15 +54,18 @@ static fo_status weigh(fo_block_manager *m, const fo_block_request *asked,
 /* Ask the pool for what was weighed. */
 static fo_status ask(fo_block_manager *m, int32_t n, fo_error *error)
 {
-    fo_status status = m->op->upload(m->device, m->there, m->requests,
-                                     (size_t)n * sizeof *m->requests, error);
-    if (status == FO_OK)
-        status = m->op->pool_extend(m->device, m->pool, m->there,
-                                    fo_block_manager_grants_there(m), n, error);
+    size_t bytes = (size_t)n * (sizeof *m->requests + sizeof *m->grants);
+    m->grants = (fo_pool_grant *)(m->requests + n);
+    memset(m->grants, -1, (size_t)n * sizeof *m->grants);
+    fo_status status =
+        m->op->upload(m->device, m->there, m->requests, bytes, error);
     if (status != FO_OK)
         return status;
     m->unread = n;
-    status = fo_block_manager_settle(m, error);
+    status = m->op->pool_extend(m->device, m->pool, m->there,
+                                fo_block_manager_grants_there(m, n), n, error);
+    if (status == FO_OK)
+        status = fo_block_manager_settle(m, error);
     /* See from where each row may have changed. */
     for (int32_t k = 0; k < n && status == FO_OK; k++) {
         const claim *was = &m->claims[k];

@@ -88,13 +88,14 @@ static fo_status open_layers(fo_block_manager *m, fo_error *error)
 
 /* Allocate what a call to the pool needs. */
 enum {
-    there_bytes = asked_bytes + sizeof(fo_pool_grant) + 2 * sizeof(int32_t),
+    asked_bytes = sizeof(fo_pool_request) + sizeof(fo_pool_grant),
+    there_bytes = asked_bytes + 2 * sizeof(int32_t),
     here_bytes = sizeof(claim) + sizeof(fo_pool_keep) +
                  sizeof(fo_pool_request) + sizeof(fo_pool_grant) +
                  4 * sizeof(int32_t) + sizeof(bool),
 };
 
-_Static_assert(sizeof(fo_pool_request) <= asked_bytes &&
+_Static_assert(sizeof(fo_pool_keep) <= asked_bytes &&
                    sizeof(fo_pool_fork) <= asked_bytes,
                "any of the three fits");
 
@@ -206,14 +207,16 @@ static fo_status keep(fo_block_manager *m, const fo_block_row *row,
                           (int32_t)room};
     fo_status status =
         m->op->upload(m->device, m->there, &asked, sizeof asked, error);
-    if (status == FO_OK)
-        status = m->op->pool_release(m->device, m->pool, m->there, 1, error);
     if (status != FO_OK)
         return status;
     m->rows[0] = row->row;
     m->from[0] = row->first;
     m->behind = 1;
-    return fo_block_manager_settle(m, error);
+    status = m->op->pool_release(m->device, m->pool, m->there, 1, error);
+    fo_status read = fo_block_manager_settle(m, NULL);
+    if (read != FO_OK)
+        read = fo_block_manager_settle(m, status == FO_OK ? error : NULL);
+    return status == FO_OK ? read : status;
 }
 
 fo_status fo_block_manager_free_sequence(fo_block_manager *m, int64_t sequence,

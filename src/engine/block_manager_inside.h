@@ -5,9 +5,6 @@
 #include "engine/block_manager.h"
 
 /* Define the manager. */
-/* Bytes for the largest of what a pool may be asked. */
-enum { asked_bytes = sizeof(fo_pool_keep) };
-
 /* A request on its way through a batch. */
 typedef struct claim {
     int64_t sequence;
@@ -32,7 +29,7 @@ struct fo_block_manager {
     claim *claims;       /* (N) */
     fo_pool_keep *keeps; /* (N) */
     fo_pool_request *requests; /* (N) */
-    fo_pool_grant *grants;     /* (N) */
+    fo_pool_grant *grants;     /* (N) behind the requests of the call */
     int32_t *rows;             /* (N) */
     int32_t *from;             /* (N) first entry that may have changed */
     int32_t *copies;           /* (2 N) blocks copied from, then to     */
@@ -60,7 +57,8 @@ fo_status fo_block_manager_grow_at_once(fo_block_manager *m, int32_t free,
 /* Note the copies that `n` grants name as owed. */
 void fo_block_manager_owe(fo_block_manager *m, int32_t n);
 
-/* Where the grants of a call lie in device memory. */
-fo_pool_grant *fo_block_manager_grants_there(const fo_block_manager *m);
+/* Where the grants of `n` requests lie in device memory: behind them. */
+fo_pool_grant *fo_block_manager_grants_there(const fo_block_manager *m,
+                                             int32_t n);
 
 #endif

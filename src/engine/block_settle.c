@@ -1,10 +1,10 @@
 #include "engine/block_manager_inside.h"
 
 /* Note which copies are owed. */
-fo_pool_grant *fo_block_manager_grants_there(const fo_block_manager *m)
+fo_pool_grant *fo_block_manager_grants_there(const fo_block_manager *m,
+                                             int32_t n)
 {
-    size_t N = (size_t)m->config.max_sequences;
-    return (fo_pool_grant *)((char *)m->there + N * asked_bytes);
+    return (fo_pool_grant *)((fo_pool_request *)m->there + n);
 }
 
 void fo_block_manager_owe(fo_block_manager *m, int32_t n)
@@ -21,9 +21,8 @@ void fo_block_manager_owe(fo_block_manager *m, int32_t n)
 /* Make the copies that are owed. */
 static fo_status make_copies(fo_block_manager *m, fo_error *error)
 {
-    int32_t count = m->owed;
-    size_t N = (size_t)m->config.max_sequences;
-    int32_t *pairs = (int32_t *)(fo_block_manager_grants_there(m) + N);
+    int32_t count = m->owed, N = m->config.max_sequences;
+    int32_t *pairs = (int32_t *)(fo_block_manager_grants_there(m, N) + N);
     fo_status status = m->op->upload(m->device, pairs, m->copies,
                                      2 * (size_t)count * sizeof *pairs, error);
     for (int i = 0; i < m->config.num_layers && status == FO_OK; i++)
@@ -68,7 +67,7 @@ fo_status fo_block_manager_settle(fo_block_manager *m, fo_error *error)
     fo_status status = FO_OK;
     if (m->unread) {
         status = m->op->download(m->device, m->grants,
-                                 fo_block_manager_grants_there(m),
+                                 fo_block_manager_grants_there(m, m->unread),
                                  (size_t)m->unread * sizeof *m->grants, error);
         if (status != FO_OK)
             return status;

@@ -56,6 +56,7 @@ fo_status fo_block_manager_prepare(fo_block_manager *m,
 static void owe_copies(fo_block_manager *m, const fo_steps *steps)
 {
     assert(steps->N <= m->config.max_sequences);
+    m->grants = (fo_pool_grant *)m->requests;
     fo_status status =
         m->op->download(m->device, m->grants, steps->grant,
                         (size_t)steps->N * sizeof *m->grants, NULL);

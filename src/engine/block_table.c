@@ -209,6 +209,9 @@ fo_status fo_block_table_refresh(fo_block_table *table, const int32_t *rows,
         status = download(table, table->entries + row, there->table + row,
                           start, end - start, error);
     }
+    for (int i = 0; i < n && status != FO_OK; i++)
+        if (table->blocks[rows[i]] < table->before[i])
+            table->blocks[rows[i]] = table->before[i];
     return status;
 }
 

@@ -103,6 +103,7 @@ CUresult cuMemAddressFree(CUdeviceptr address, size_t bytes)
 typedef struct physical {
     size_t bytes;
     CUdeviceptr mapped; /* 0: nowhere */
+    bool open;          /* access is set */
     bool released;
     struct physical *next;
 } physical;
@@ -179,13 +180,12 @@ CUresult cuMemMap(CUdeviceptr address, size_t bytes, size_t offset,
 CUresult cuMemSetAccess(CUdeviceptr address, size_t bytes,
                         const CUmemAccessDesc *access, size_t count)
 {
-    const physical *memory = mapped_at(address);
+    physical *memory = mapped_at(address);
     if (sim_fails(__func__) || !memory || bytes != memory->bytes ||
         count != 1 || access->flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
         return CUDA_ERROR_INVALID_VALUE;
-    return sim_arena_map((void *)(uintptr_t)address, bytes)
-               ? CUDA_SUCCESS
-               : CUDA_ERROR_OUT_OF_MEMORY;
+    memory->open = sim_arena_map((void *)(uintptr_t)address, bytes);
+    return memory->open ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 CUresult cuMemUnmap(CUdeviceptr address, size_t bytes)
@@ -193,8 +193,9 @@ CUresult cuMemUnmap(CUdeviceptr address, size_t bytes)
     physical *memory = mapped_at(address);
     if (!memory || bytes != memory->bytes)
         return CUDA_ERROR_INVALID_VALUE;
-    if (sim_arena_state((void *)(uintptr_t)address) != SIM_UNMAPPED)
+    if (memory->open)
         sim_arena_unmap((void *)(uintptr_t)address, bytes);
+    memory->open = false;
     memory->mapped = 0;
     retire(memory);
     return CUDA_SUCCESS;
