@@ -71,7 +71,8 @@ fo_status fo_session_generate(fo_session *session, const fo_sampling *sampling,
 /* Let a sequence go on in two ways. */
 /* Let a second session begin with the tokens of the first. The two share the
  * model and all blocks that neither has written since; what one appends the
- * other does not see. Both draw what a session of its own would have drawn.
+ * other does not see. Each draws what a session of its own would draw; where a
+ * pass of the other came between, its last token is run again, alone.
  * FO_FULL: options.sequences are in use, with required and available;
  * FO_NOMEM. */
 fo_status fo_session_fork(fo_session *session, fo_session **out,
