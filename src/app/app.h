@@ -24,6 +24,7 @@ int app_fail(const fo_error *error);
 
 /* Declare the commands. */
 int app_run(int argc, char **argv);
+int app_batch(int argc, char **argv);
 int app_tokenize(int argc, char **argv);
 int app_logits(int argc, char **argv);
 int app_inspect(int argc, char **argv);
@@ -104,5 +105,10 @@ extern const struct argp app_source_argp;
 fo_status app_source_open(const app_source *source, fo_device **device,
                           fo_session **session, fo_error *error);
 void app_source_close(fo_device **device, fo_session **session);
+
+/* The flags --temp, --seed, --top-p and --top-k, for an fo_sampling that begins
+ * with their defaults. */
+extern const struct argp app_sampling_argp;
+fo_sampling app_sampling_begin(void);
 
 #endif

@@ -15,6 +15,7 @@ static int help(int argc, char **argv);
 static const command commands[] = {
     /* List the commands. */
     {"run", "continue a text", app_run},
+    {"batch", "answer many prompts at once", app_batch},
     {"tokenize", "show the tokens of a text", app_tokenize},
     {"logits", "write the logits of every token of a sequence", app_logits},
     {"inspect", "show what a model file holds, and what its cache takes",

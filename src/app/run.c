@@ -9,23 +9,11 @@
 #include <time.h>
 
 /* Say what folio run takes. */
-enum {
-    KEY_TEMPERATURE = 0x200,
-    KEY_SEED,
-    KEY_TOP_P,
-    KEY_TOP_K,
-    KEY_CHAT,
-    KEY_IDS
-};
+enum { KEY_CHAT = 0x200, KEY_IDS };
 
 static const struct argp_option options[] = {
     {"prompt", 'p', "TEXT", 0, "what to continue; - reads standard input", 0},
     {"tokens", 'n', "N", 0, "most tokens to generate (128)", 0},
-    {"temp", KEY_TEMPERATURE, "T", 0, "temperature, 0 is greedy (0.7)", 0},
-    {"seed", KEY_SEED, "S", 0, "seed of the draws (0)", 0},
-    {"top-p", KEY_TOP_P, "P", 0, "keep the likeliest up to this mass (0.95)",
-     0},
-    {"top-k", KEY_TOP_K, "K", 0, "keep the K likeliest, 0 keeps all (40)", 0},
     {"chat", KEY_CHAT, NULL, 0, "put the prompt as a question to be answered",
      0},
     {"ids", KEY_IDS, NULL, 0, "print the generated ids, not text", 0},
@@ -51,28 +39,16 @@ typedef struct arguments {
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     arguments *a = state->input;
-    fo_sampling *s = &a->sampling;
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &a->source;
+        state->child_inputs[1] = &a->sampling;
         return 0;
     case 'p':
         a->prompt = arg;
         return 0;
     case 'n':
         a->tokens = (int)app_integer(state, "-n", arg, 1, 1 << 24);
-        return 0;
-    case KEY_TEMPERATURE:
-        s->temperature = (float)app_number(state, "--temp", arg, 0, 1000);
-        return 0;
-    case KEY_SEED:
-        s->seed = app_seed(state, "--seed", arg);
-        return 0;
-    case KEY_TOP_P:
-        s->top_p = (float)app_number(state, "--top-p", arg, 0, 1);
-        return 0;
-    case KEY_TOP_K:
-        s->top_k = (int32_t)app_integer(state, "--top-k", arg, 0, INT32_MAX);
         return 0;
     /* Read the switches of folio run. */
     case KEY_CHAT:
@@ -319,12 +295,14 @@ static fo_status work(const arguments *a, fo_session *session, fo_error *error)
 int app_run(int argc, char **argv)
 {
     static const struct argp_child children[] = {
-        {&app_source_argp, 0, "Model and cache:", 1}, {0}};
+        {&app_source_argp, 0, "Model and cache:", 1},
+        {&app_sampling_argp, 0, "Drawing:", 2},
+        {0}};
     static const struct argp argp = {options,  parse, NULL, about,
                                      children, NULL,  NULL};
-    arguments a = {.prompt = "A block table", .tokens = 128};
-    a.sampling =
-        (fo_sampling){.temperature = 0.7f, .top_p = 0.95f, .top_k = 40};
+    arguments a = {.prompt = "A block table",
+                   .tokens = 128,
+                   .sampling = app_sampling_begin()};
     fo_device *device;
     fo_session *session;
     fo_error error;

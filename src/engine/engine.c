@@ -11,6 +11,8 @@ enum { MOST_OVERTAKES = 16 };
 /* Bound what is kept, and what is planned. */
 enum { ROWS_A_SEQUENCE = 4, MOST_BLOCKS = 1 << 24 };
 
+#define SLAB_BYTES (UINT64_C(64) << 20)
+
 /* Close an engine. */
 void fo_engine_close(fo_engine **engine)
 {
@@ -80,8 +82,12 @@ static fo_status plan(fo_engine *e, const char *path, fo_error *error)
                              .kv_dtype = b->kv_dtype};
     fo_plan plan;
     fo_status status = fo_plan_make(e->device, path, &asked, &plan, error);
-    if (status != FO_OK || b->total_blocks > 0)
+    if (status != FO_OK)
         return status;
+    if (b->slab_blocks == 0)
+        b->slab_blocks = (int)(1 + (SLAB_BYTES - 1) / plan.block_bytes);
+    if (b->total_blocks > 0)
+        return FO_OK;
     uint64_t B = (uint64_t)b->block_size, context = (uint64_t)plan.context;
     uint64_t most = (context + B - 1) / B * (uint64_t)b->max_sequences;
     uint64_t fit =
@@ -120,7 +126,9 @@ static fo_status open_blocks(fo_engine *e, fo_error *error)
                              .head_dim = c->D,
                              .dtype = b->kv_dtype,
                              .max_sequences = rows_of(b),
-                             .max_length = b->context};
+                             .max_length = b->context,
+                             .slab_blocks =
+                                 b->slab_blocks > 0 ? b->slab_blocks : 0};
     fo_status status =
         fo_block_manager_open(e->device, &shape, &e->blocks, error);
     if (status == FO_OK && !b->no_prefix_cache)

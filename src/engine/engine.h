@@ -25,6 +25,8 @@ typedef struct fo_engine_options {
     int block_size;    /* default 16                                         */
     int total_blocks;  /* default: what the device has free once the model is */
                        /* open, at most max_sequences contexts               */
+    int slab_blocks;   /* committed together as they are needed; default: of */
+                       /* about 64 MiB; negative: all at once                */
     fo_dtype kv_dtype; /* of the cache: F32, F16 or BF16                      */
     bool no_prefix_cache; /* forget what has ended                            */
 } fo_engine_options;
@@ -103,6 +105,10 @@ fo_status fo_engine_preempt(fo_engine *engine, int64_t id, fo_error *error);
  * is left. *evicted: how many came free. */
 fo_status fo_engine_evict(fo_engine *engine, int blocks, int *evicted,
                           fo_error *error);
+
+/* Give back all that is kept, and all memory of blocks that is then not in use:
+ * for a host that must shed memory. */
+fo_status fo_engine_shrink(fo_engine *engine, fo_error *error);
 
 /* Look into an engine. */
 typedef struct fo_engine_stats {

@@ -47,7 +47,8 @@ static fo_status reckon(fo_engine *e, fo_error *error)
     fo_status status = fo_block_manager_stats(e->blocks, &stats, error);
     if (status != FO_OK)
         return status;
-    e->spare = stats.pool.free;
+    /* What is free, what can be committed, and what can be given up. */
+    e->spare = stats.pool.free + e->bounds.total_blocks - stats.pool.total;
     if (e->cache)
         e->spare += fo_prefix_cache_evictable(e->cache);
     for (int i = 0; i < count; i++)
@@ -248,6 +249,8 @@ fo_room fo_engine_room(fo_engine *e)
 }
 
 /* End a request. */
+enum { SPARE_SLABS = 1 };
+
 /* Give back the sequences of requests that have ended. */
 static fo_status drain(fo_engine *e, fo_error *error)
 {
@@ -272,7 +275,10 @@ fo_status fo_engine_end(fo_engine *e, request *r, bool keep, fo_error *error)
     fo_scheduler_remove(e->scheduler, &r->job);
     e->stats.metadata_bytes -= sizeof *r + (size_t)r->most * sizeof *r->tokens;
     fo_memory_free(r);
-    return drain(e, error);
+    fo_status status = drain(e, error);
+    if (status == FO_OK && e->bounds.slab_blocks > 0)
+        status = fo_block_manager_shrink(e->blocks, SPARE_SLABS, error);
+    return status;
 }
 
 /* Tidy up after a failure. */

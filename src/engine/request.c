@@ -166,3 +166,13 @@ fo_status fo_engine_evict(fo_engine *e, int blocks, int *evicted,
         return FO_OK;
     return fo_prefix_cache_evict(e->cache, blocks, 0, evicted, error);
 }
+
+fo_status fo_engine_shrink(fo_engine *e, fo_error *error)
+{
+    int evicted;
+    fo_status status =
+        fo_engine_evict(e, e->bounds.total_blocks, &evicted, error);
+    if (status == FO_OK && e->bounds.slab_blocks > 0)
+        status = fo_block_manager_shrink(e->blocks, 0, error);
+    return status;
+}
