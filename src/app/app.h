@@ -29,6 +29,7 @@ int app_tokenize(int argc, char **argv);
 int app_logits(int argc, char **argv);
 int app_inspect(int argc, char **argv);
 int app_make_model(int argc, char **argv);
+int app_report_run(int argc, char **argv);
 int app_blocks(int argc, char **argv);
 int app_golden(int argc, char **argv);
 int app_bench(int argc, char **argv);
@@ -47,6 +48,14 @@ uint64_t app_seed(const struct argp_state *state, const char *flag,
 /* The same for a finite number from low to high. */
 double app_number(const struct argp_state *state, const char *flag,
                   const char *text, double low, double high);
+
+/* The same for a size: bytes, or a number with K, M, G or T after it (2^10,
+ * 2^20, 2^30, 2^40), of which it may be a fraction. Not 0. */
+uint64_t app_bytes(const struct argp_state *state, const char *flag,
+                   const char *text);
+
+/* The type of a cache by its name, as --kv-type takes it. */
+fo_dtype app_cache_type(const struct argp_state *state, const char *name);
 
 /* Declare what commands read and show. */
 /* All of standard input. `*text` is to be freed with fo_memory_free, whatever
@@ -67,11 +76,6 @@ const char *app_size_name(uint64_t bytes, app_written out);
 /* Print what loading a model takes of a device, at growing contexts. */
 fo_status app_plan_show(const fo_gguf *gguf, const fo_backend *backend,
                         int block_size, fo_error *error);
-
-/* The same for a size: bytes, or a number with K, M, G or T after it (2^10,
- * 2^20, 2^30, 2^40), of which it may be a fraction. Not 0. */
-uint64_t app_bytes(const struct argp_state *state, const char *flag,
-                   const char *text);
 
 /* Declare the choice of a device and a model. */
 /* The backend called `name`, or the first of this build for null; ends the

@@ -22,6 +22,7 @@ static const command commands[] = {
      app_inspect},
     {"make-model", "write a model of a known shape with random weights",
      app_make_model},
+    {"report", "measure what the memory of a model grows to", app_report_run},
     {"blocks", "draw the block table at work", app_blocks},
     {"golden", "write goldens, or check a device against them", app_golden},
 #ifndef FO_NO_CPU

@@ -30,7 +30,7 @@ static const struct argp_option options[] = {
 };
 
 /* Judge the flags of a source. */
-static fo_dtype kv_type(const struct argp_state *state, const char *name)
+fo_dtype app_cache_type(const struct argp_state *state, const char *name)
 {
     fo_dtype dtype = fo_dtype_parse(name);
     if (dtype != FO_F32 && dtype != FO_F16 && dtype != FO_BF16)
@@ -75,7 +75,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         o->block_size = (int)app_integer(state, "--block-size", arg, 1, 4096);
         return 0;
     case KEY_KV:
-        o->kv_dtype = kv_type(state, arg);
+        o->kv_dtype = app_cache_type(state, arg);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
