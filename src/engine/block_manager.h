@@ -12,7 +12,12 @@
  *   FO_UNKNOWN  no such sequence, no such block
  *   FO_ARG      a block freed twice, a block of another sequence, a length or
  *               position out of range, an id that is in use
- *   FO_DEVICE   the device failed; only then is the state uncertain */
+ *   FO_DEVICE   the device failed. What it left half done is taken back, at
+ *               once or before the next operation; only if the device goes on
+ *               failing is the state uncertain
+ *
+ * With slabs the memory follows the load: FO_FULL also stands for too little
+ * memory to commit, and then the message says so. */
 #ifndef FOLIO_ENGINE_BLOCK_MANAGER_H
 #define FOLIO_ENGINE_BLOCK_MANAGER_H
 
