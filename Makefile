@@ -55,7 +55,7 @@ DEBUG := -g -ffile-prefix-map=$(CURDIR)=.
 CPPFLAGS := -Isrc -Itests -D_GNU_SOURCE
 CFLAGS := -std=c17 -O3 $(DEBUG) -march=$(MARCH) -fopenmp $(WARN) $(SANFLAGS)
 LDFLAGS := -fopenmp $(SANFLAGS) $(BLAS_FLAGS)
-LDLIBS := $(if $(WITHOUT_CPU),,-lopenblas) -ljansson -lm
+LDLIBS := $(if $(WITHOUT_CPU),,-lopenblas) -lmicrohttpd -ljansson -lm
 
 # The CUDA sources compiled for the simulated GPU. ThreadSanitizer's callbacks are
 # how the simulator sees memory, so its own build must leave the simulator out.
@@ -91,7 +91,7 @@ NVCCFLAGS := -std=c++20 -O3 -lineinfo -Xcompiler -Wall$(comma)-Wextra -Werror al
 	-gencode arch=compute_90$(comma)code=compute_90 -Xcompiler -fPIC
 
 library_sources := $(sort $(foreach d,common $(if $(WITHOUT_CPU),,cpu) $(simulator) \
-	model engine,$(wildcard src/$d/*.c)))
+	model engine server,$(wildcard src/$d/*.c)))
 app_sources := $(sort $(filter-out $(if $(WITHOUT_CPU),src/app/bench%),$(wildcard src/app/*.c)))
 support_sources := $(sort $(filter-out tests/test_% tests/fuzz_% tests/bench_%,$(wildcard tests/*.c)))
 test_sources := $(sort $(wildcard tests/test_*.c))

@@ -79,7 +79,7 @@ static void a_message_is_one_short_line(void **state)
 static void every_status_has_a_name_of_its_own(void **state)
 {
     (void)state;
-    for (int i = FO_OK; i <= FO_DEVICE; i++) {
+    for (int i = FO_OK; i <= FO_GONE; i++) {
         const char *name = fo_status_name((fo_status)i);
         assert_true(strlen(name) > 0);
         assert_string_not_equal(name, fo_status_name((fo_status)-1));

@@ -34,6 +34,7 @@ int app_blocks(int argc, char **argv);
 int app_golden(int argc, char **argv);
 int app_bench(int argc, char **argv);
 int app_simulate(int argc, char **argv);
+int app_serve(int argc, char **argv);
 
 /* Declare the reading of flags. */
 /* `text` as a whole number from low to high; anything else is told as a mistake

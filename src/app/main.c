@@ -31,6 +31,7 @@ static const command commands[] = {
     {"help", "show this list, or what one command takes", help},
     {"simulate", "run an op on the simulated GPU and watch its memory",
      app_simulate},
+    {"serve", "serve a model over HTTP", app_serve},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

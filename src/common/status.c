@@ -29,6 +29,10 @@ const char *fo_status_name(fo_status status)
         return "context length exceeded";
     case FO_DEVICE:
         return "device fault";
+    case FO_LATE:
+        return "out of time";
+    case FO_GONE:
+        return "gone";
     }
     return "unknown status";
 }

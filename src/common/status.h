@@ -19,6 +19,8 @@ typedef enum fo_status {
     FO_FULL,        /* the pool is out of blocks; required, available blocks */
     FO_LIMIT,       /* context length exceeded; required, available tokens   */
     FO_DEVICE,      /* the device reported a fault                           */
+    FO_LATE,        /* its time was up; required 0, available milliseconds   */
+    FO_GONE,        /* taken away or given up while it was in use            */
 } fo_status;
 
 typedef struct fo_error {
