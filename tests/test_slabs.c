@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -109,6 +110,35 @@ static void test_D5_what_lies_below_the_edge_stays(void **state)
     assert_int_equal(own(device), 0);
     op->close(&device);
     assert_int_equal(fo_memory_usage_get(FO_MEMORY_HOST).bytes, host);
+}
+
+static size_t resident_pages(void *start, size_t count)
+{
+    unsigned char there[64];
+    size_t pages = 0, page = (size_t)sysconf(_SC_PAGESIZE);
+    assert_true(count <= sizeof there);
+    assert_int_equal(mincore(start, count * page, there), 0);
+    for (size_t i = 0; i < count; i++)
+        pages += there[i] & 1;
+    return pages;
+}
+
+static void test_D5_what_is_given_back_is_gone(void **state)
+{
+    (void)state;
+    fo_device *device = open_device(0);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    void *a;
+    assert_int_equal(device->backend->reserve(device, 64 * page, &a, NULL),
+                     FO_OK);
+    assert_int_equal(resident_pages(a, 64), 0);
+    assert_int_equal(commit(device, a, 64 * page), FO_OK);
+    memset(a, 7, 64 * page);
+    assert_int_equal(resident_pages(a, 64), 64);
+    assert_int_equal(commit(device, a, 10 * page), FO_OK);
+    assert_int_equal(resident_pages(a, 64), 10);
+    device->backend->unreserve(device, a);
+    fo_backend_cpu.close(&device);
 }
 
 /* Test commitments that are refused. */
@@ -411,6 +441,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_D5_memory_ends_where_it_was_committed),
         cmocka_unit_test(test_D5_what_lies_below_the_edge_stays),
+        cmocka_unit_test(test_D5_what_is_given_back_is_gone),
         cmocka_unit_test(test_D5_a_refused_commitment_changes_nothing),
         cmocka_unit_test(test_D5_memory_follows_the_load),
         cmocka_unit_test(test_A2_D5_memory_may_be_short),
