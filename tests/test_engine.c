@@ -236,6 +236,40 @@ static void forks_an_answer(void **state)
     fo_backend_cpu.close(&device);
 }
 
+/* A child that must wait for a seat, while its parent's window moves on past
+ * what the child would have to see. */
+static void forks_late(void **state)
+{
+    (void)state;
+    static workload w;
+    static answer answers[CROWD];
+    fo_device *device;
+    assert_int_equal(fo_backend_cpu.open(NULL, &device, NULL), FO_OK);
+    workload_crowd(&w, 16, WINDOWED, 2, 40, 60);
+    w.wishes[1].request.max_new = 35;
+    workload_ask_alone(device, &w);
+    for (int without = 0; without < 2; without++) {
+        fo_engine_options options = {
+            .max_sequences = 2, .block_size = 8, .no_prefix_cache = without};
+        fo_engine *e = toy_engine_open(device, WINDOWED, &options);
+        memset(answers, 0, sizeof answers);
+        for (int i = 0; i < 2; i++)
+            fo_engine_submit(e, &w.wishes[i].request, &answers[i].id, NULL);
+        while (answers[0].count < 13)
+            toy_engine_step(e, answers, 2);
+        fork_one(e, &w.wishes[0].request, answers[0].id,
+                 w.wishes[0].request.sampling.seed, &answers[2]);
+        while (!fo_engine_idle(e))
+            toy_engine_step(e, answers, 3);
+        workload_expect(&w, answers, "beside a fork");
+        assert_int_equal(answers[2].count, 60 - 13);
+        assert_memory_equal(answers[2].tokens, w.wishes[0].want + 13,
+                            (60 - 13) * sizeof(int32_t));
+        toy_engine_close(&e);
+    }
+    fo_backend_cpu.close(&device);
+}
+
 /* Abort at any step. */
 /* Abort a request, twice. */
 static void abort_twice(fo_engine *e, answer *victim)
@@ -329,6 +363,7 @@ int main(void)
         cmocka_unit_test(b6_frees_blocks_that_left_the_window),
         cmocka_unit_test(forks_a_prompt),
         cmocka_unit_test(forks_an_answer),
+        cmocka_unit_test(forks_late),
         cmocka_unit_test(aborts_at_any_step),
         cmocka_unit_test(notices_a_sequence_that_is_not_what_it_should_be),
     };
