@@ -26,7 +26,7 @@ for name, state, y, entries, fill in rows:
         f.arrow(172, y + 26 * i + 13, 310, 36 + 42 * block + 13)
 f.save("prefix-blocks")
 
-g = Figure(640, 318, "A tree of chains: two nodes that all sequences hold, and "
+g = Figure(640, 326, "A tree of chains: two nodes that all sequences hold, and "
            "below them the nodes of each; sequences hang where their chains "
            "end")
 

@@ -14,8 +14,8 @@
  * else here allocates. An operation that fails has changed nothing, but for
  * FO_DEVICE, after which the state is uncertain.
  *
- * Chained hashes over full blocks: Kwon et al., SOSP 2023, section 4.4 shares
- * prefixes that are known beforehand; here any two sequences may share. */
+ * Kwon et al., SOSP 2023, section 4.4, share prefixes that are known
+ * beforehand; here any two sequences may share. */
 #ifndef FOLIO_ENGINE_PREFIX_CACHE_H
 #define FOLIO_ENGINE_PREFIX_CACHE_H
 
