@@ -102,6 +102,18 @@ static fo_usage usage_of(fo_device *device, const fo_session *session)
     return usage;
 }
 
+/* Check what the window has left. */
+static void check_the_window(const fo_session *s)
+{
+    fo_block_stats stats;
+    assert_int_equal(fo_block_manager_stats(fo_session_blocks(s), &stats, NULL),
+                     FO_OK);
+    assert_true(stats.pool.peak <= (WINDOW + CHUNK) / B + 2);
+    assert_true(stats.pool.held <= WINDOW / B + 2);
+    print_message("4096 tokens: %d blocks at most, of %d\n", stats.pool.peak,
+                  CONTEXT / B);
+}
+
 /* Run a context to its end, true heads. */
 /* The same run shows that the window keeps the cache bounded. */
 static void d2_b6_context_4096_is_reached_and_4097_refused(void **state)
@@ -109,9 +121,12 @@ static void d2_b6_context_4096_is_reached_and_4097_refused(void **state)
     (void)state;
     fo_device *device;
     fo_error error;
-    fo_block_stats stats;
     int32_t token;
     const fo_sampling greedy = {0};
+    if (getenv("FOLIO_QUICK")) {
+        print_message("SKIP: 4096 tokens are not for a quick run\n");
+        skip();
+    }
     fo_backend_cpu.open(NULL, &device, NULL);
     fo_session *s = load(device, made.one);
     assert_int_equal(
@@ -130,13 +145,7 @@ static void d2_b6_context_4096_is_reached_and_4097_refused(void **state)
         assert_int_equal(fo_session_length(s), CONTEXT);
     }
     assert_int_equal(fo_memory_usage_get(FO_MEMORY_DEVICE).requests, before);
-    /* What the window has left behind was given back on the way. */
-    assert_int_equal(fo_block_manager_stats(fo_session_blocks(s), &stats, NULL),
-                     FO_OK);
-    assert_true(stats.pool.peak <= (WINDOW + CHUNK) / B + 2);
-    assert_true(stats.pool.held <= WINDOW / B + 2);
-    print_message("4096 tokens: %d blocks at most, of %d\n", stats.pool.peak,
-                  CONTEXT / B);
+    check_the_window(s);
     fo_session_unload(&s);
     fo_backend_cpu.close(&device);
 }
@@ -302,6 +311,18 @@ static void d4_a_session_holds_whole_blocks_of_196608_bytes(void **state)
     fo_backend_cpu.close(&device);
 }
 
+/* Weigh ten rounds. */
+/* Know whose the resident set is. */
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define RESIDENT_IS_OURS false
+#elif defined __has_feature
+#define RESIDENT_IS_OURS                                                       \
+    (!__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer) &&  \
+     !getenv("FOLIO_QUICK"))
+#else
+#define RESIDENT_IS_OURS (!getenv("FOLIO_QUICK"))
+#endif
+
 /* Load, generate and unload ten times. */
 static void cycle(fo_device *device, const char *path, int prompt)
 {
@@ -326,7 +347,8 @@ static void ten_cycles(const fo_backend *backend, const char *path, int prompt)
     backend->open(NULL, &device, NULL);
     fo_usage start = usage_of(device, NULL);
     uint64_t resident = 0;
-    for (int i = 0; i < 10; i++) {
+    int rounds = getenv("FOLIO_QUICK") ? 2 : 10;
+    for (int i = 0; i < rounds; i++) {
         cycle(device, path, prompt);
         fo_usage now = usage_of(device, NULL);
         assert_int_equal(now.own, start.own);
@@ -334,10 +356,11 @@ static void ten_cycles(const fo_backend *backend, const char *path, int prompt)
         /* The first round warms up libraries; after it nothing may grow. */
         if (i == 0)
             resident = now.resident;
-        assert_true(now.resident <= resident + resident / 100);
+        if (RESIDENT_IS_OURS)
+            assert_true(now.resident <= resident + resident / 100);
     }
-    print_message("%s: own bytes back ten times, resident %llu, then %llu\n",
-                  backend->name, (unsigned long long)resident,
+    print_message("%s: own bytes back %d times, resident %llu, then %llu\n",
+                  backend->name, rounds, (unsigned long long)resident,
                   (unsigned long long)usage_of(device, NULL).resident);
     backend->close(&device);
 }
