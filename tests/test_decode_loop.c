@@ -8,6 +8,10 @@
 #include "null_backend.h"
 #include "toy_model.h"
 #include "verso.h"
+#ifndef FO_NO_SIM
+#include "sim/report.h"
+#include "sim/runtime.h"
+#endif
 
 #include <omp.h>
 #include <setjmp.h>
@@ -484,6 +488,38 @@ static void stops_where_it_should(void **state)
     }
 }
 
+/* Fail at one call and go on. */
+#ifndef FO_NO_SIM
+static bool fails_and_goes_on(uint64_t call, int n, const int32_t *want)
+{
+    group g = group_open(open_counting(verso_backend(), true), &plain, 20);
+    int32_t got[2 * MOST];
+    fo_decoding d[] = {decoding_of(5, 4), decoding_of(6, 4)};
+    prefill(&g, 5, 4);
+    assert_int_equal(fo_block_manager_fork(g.blocks, 5, 6, 3, NULL), FO_OK);
+    sim_fail_at(call);
+    fo_decode_loop_run(g.loop, d, 2, n, false, got, NULL);
+    bool failed = sim_failed_call() != NULL;
+    sim_fail_at(0);
+    for (int i = 0; i < 2; i++) {
+        int done = d[i].count;
+        fo_decoding rest = decoding_of(5 + i, 4);
+        rest.last = done ? got[i * n + done - 1] : rest.last;
+        rest.sampling.position += (uint64_t)done;
+        fo_error error = {0};
+        int32_t *more = got + i * n + done;
+        if (fo_decode_loop_run(g.loop, &rest, 1, n - done, false, more,
+                               &error) != FO_OK)
+            fail_msg("call %d: %s", (int)call, error.message);
+        assert_memory_equal(got + i * n, want + i * n,
+                            (size_t)n * sizeof *want);
+    }
+    assert_int_equal(fo_block_manager_check(g.blocks, NULL), FO_OK);
+    group_close(&g);
+    return failed;
+}
+#endif
+
 /* Fail in the middle. */
 /* The pool runs dry: some are refused and keep what they have, the others go
  * on; when blocks come back, the refused go on as if nothing had been. */
@@ -607,6 +643,31 @@ static void d5_a_copy_that_failed_is_made_later(void **state)
             assert_int_equal(fo_block_manager_check(g.blocks, NULL), FO_OK);
             group_close(&g);
         }
+}
+
+static void d5_each_call_of_a_run_may_fail(void **state)
+{
+    (void)state;
+    if (!verso_is_simulated()) {
+        print_message("SKIP: the device is no simulated one\n");
+        skip();
+    }
+#ifndef FO_NO_SIM
+    enum { n = 2 };
+    int32_t want[2][n];
+    uint64_t stride = getenv("FOLIO_QUICK") ? 5 : 2, call = 1;
+    bool failed = true;
+    for (int i = 0; i < 2; i++)
+        want_of(verso_backend(), 5 + i, 4, n, want[i]);
+    sim_report_stream(NULL);
+    for (; failed; call += stride)
+        failed = fails_and_goes_on(call, n, want[0]);
+    sim_report_stream(stderr);
+    sim_reports_clear();
+    print_message("failed at every %d-th of %d calls\n", (int)stride,
+                  (int)call);
+    assert_true(call > 3 * stride);
+#endif
 }
 
 static void d5_memory_is_committed_ahead(void **state)
@@ -783,6 +844,7 @@ int main(void)
         cmocka_unit_test(runs_the_pool_dry),
         cmocka_unit_test(survives_a_step_that_fails),
         cmocka_unit_test(d5_a_copy_that_failed_is_made_later),
+        cmocka_unit_test(d5_each_call_of_a_run_may_fail),
         cmocka_unit_test(d5_memory_is_committed_ahead),
         cmocka_unit_test(says_that_nothing_could_be_drawn),
         cmocka_unit_test(refuses_before_any_work),

@@ -68,17 +68,22 @@ static void owe_copies(fo_block_manager *m, const fo_steps *steps)
 fo_status fo_block_manager_step(fo_block_manager *m, const fo_steps *steps,
                                 bool first, fo_error *error)
 {
-    fo_status status = m->op->step_request(m->device, steps, error);
+    size_t bytes = (size_t)steps->N * sizeof *steps->grant;
+    fo_status status = FO_OK;
+    if (first)
+        status = m->op->fill(m->device, steps->grant, 0xff, bytes, error);
+    bool told = status == FO_OK; /* the grants say what was granted */
+    if (status == FO_OK)
+        status = m->op->step_request(m->device, steps, error);
     if (status == FO_OK)
         status = m->op->pool_extend(m->device, m->pool, steps->request,
                                     steps->grant, steps->N, error);
-    bool granted = status == FO_OK;
     if (status == FO_OK)
         status = m->op->step_place(m->device, steps, error);
     for (int l = 0; first && l < m->config.num_layers && status == FO_OK; l++)
         status = m->op->kv_copy(m->device, &m->layers[l], steps->copy_from,
                                 steps->copy_to, steps->N, error);
-    if (first && granted && status != FO_OK)
+    if (first && told && status != FO_OK)
         owe_copies(m, steps);
     return status;
 }

@@ -355,7 +355,9 @@ fo_status fo_decode_loop_run(fo_decode_loop *l, fo_decoding *decodings, int N,
         return status;
     status = go(l, steps, bound(l, N, steps), error);
     /* Fetch whatever there is. */
-    fo_status fetched = fetch(l, N, steps, status == FO_OK ? error : NULL);
+    fo_status fetched = fetch(l, N, steps, NULL);
+    if (fetched != FO_OK)
+        fetched = fetch(l, N, steps, status == FO_OK ? error : NULL);
     if (fetched != FO_OK)
         return status == FO_OK ? fetched : status;
     for (int n = 0; n < N; n++) {
