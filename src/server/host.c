@@ -107,19 +107,23 @@ static void mark_over(fo_host *h, job *j, const fo_error *error)
         j->error = *error;
     for (int i = 0; i < j->choice_count; i++)
         if (j->choices[i].live && h->runner)
-            h->runner->kind->abort(h->runner, j->choices[i].id, NULL);
+            h->options.runner->abort(h->runner, j->choices[i].id, NULL);
     for (int i = 0; i < j->choice_count; i++)
         j->choices[i].live = false;
     j->live = 0;
 }
 
-/* Count first: a reader that has its answer finds it counted. */
+/* The reader is told last: when it has its answer, that is counted, and no byte
+ * is left but what it holds itself. */
 static void finish(fo_host *h, job *j, const fo_error *error)
 {
     mark_over(h, j, error);
+    j->cancelled = j->error.status != FO_OK && fo_ticket_dropped(j->ticket);
     count_end(h, j);
-    fo_ticket_end(j->ticket, j->error.status == FO_OK ? NULL : &j->error);
+    fo_ticket *ticket = j->ticket;
+    fo_error why = j->error;
     free_job(j);
+    fo_ticket_end(ticket, why.status == FO_OK ? NULL : &why);
 }
 
 static void mark_all_over(fo_host *h, const fo_error *error)
@@ -148,7 +152,7 @@ static void unload(fo_host *h, bool idle)
 {
     const fo_log_field fields[] = {{"idle", idle}};
     if (h->runner) {
-        h->runner->kind->close(&h->runner);
+        h->options.runner->close(&h->runner);
         malloc_trim(0);
         pthread_mutex_lock(&h->look_lock);
         h->known = false;
@@ -200,7 +204,7 @@ static void look(fo_host *h)
         return;
     h->looked = now;
     pthread_mutex_lock(&h->look_lock);
-    if (h->runner->kind->look(h->runner, &h->seen, NULL) == FO_OK)
+    if (h->options.runner->look(h->runner, &h->seen, NULL) == FO_OK)
         h->known = true;
     pthread_mutex_unlock(&h->look_lock);
 }
@@ -234,7 +238,7 @@ static fo_status submit(fo_host *h, job *j, fo_error *error)
     int64_t *ids = fo_memory_alloc((size_t)j->choice_count, each, error);
     fo_status status = told && ids ? FO_OK : FO_NOMEM;
     if (status == FO_OK)
-        status = h->runner->kind->submit(h->runner, j->ask, ids, told, error);
+        status = h->options.runner->submit(h->runner, j->ask, ids, told, error);
     if (status == FO_OK) {
         for (int i = 0; i < j->choice_count; i++) {
             j->choices[i].id = ids[i];
@@ -328,7 +332,7 @@ static void deliver(fo_host *h, const fo_drawn *drawn)
     if (status == FO_OK)
         status = put_drawn(j, c, drawn, &error);
     if (c->live && c->text.stopped) {
-        h->runner->kind->abort(h->runner, c->id, NULL);
+        h->options.runner->abort(h->runner, c->id, NULL);
         c->live = false;
     }
     j->live -= !c->live;
@@ -361,7 +365,8 @@ static void step(fo_host *h)
     fo_error error = {0};
     if (!h->live)
         return;
-    fo_status status = h->runner->kind->step(h->runner, &drawn, &count, &error);
+    fo_status status =
+        h->options.runner->step(h->runner, &drawn, &count, &error);
     if (status != FO_OK) {
         bear(h, status, &error);
         return;
@@ -375,17 +380,18 @@ static void step(fo_host *h)
 
 /* Weed out what is not wanted any more. */
 /* Whether a question must end before its time, and why. */
-static bool must_end(const fo_host *h, job *j, double now, fo_error *error)
+static bool must_end(const fo_host *h, const job *j, double now,
+                     fo_error *error)
 {
-    j->cancelled = fo_ticket_dropped(j->ticket);
-    if (j->cancelled)
+    bool dropped = fo_ticket_dropped(j->ticket);
+    if (dropped)
         fo_fail(error, FO_GONE, "the reader is gone");
     else if (now >= j->deadline)
         fo_fail_short(error, FO_LATE, 0,
                       (uint64_t)(h->options.request_timeout * 1e3),
                       "the request was not done within %g seconds",
                       h->options.request_timeout);
-    return j->cancelled || now >= j->deadline;
+    return dropped || now >= j->deadline;
 }
 
 static void weed(fo_host *h)
@@ -474,12 +480,22 @@ static void obey(fo_host *h)
     }
 }
 
-/* A load that fails, fails for all who wait for it. */
+/* A load that fails, fails for all who have waited for it, and for nobody who
+ * comes after. */
 static void fail_waiting(fo_host *h, const fo_error *error)
 {
-    for (job *j; (j = peek(h)) && !unloads(j);) {
-        pop(h);
-        finish(h, j, error);
+    pthread_mutex_lock(&h->lock);
+    job *first = h->inbox, **end = &first;
+    while (*end && !unloads(*end))
+        end = &(*end)->next;
+    h->inbox = *end;
+    if (!h->inbox)
+        h->inbox_last = NULL;
+    *end = NULL;
+    pthread_mutex_unlock(&h->lock);
+    for (job *next; first; first = next) {
+        next = first->next;
+        finish(h, first, error);
     }
 }
 

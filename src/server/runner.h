@@ -108,11 +108,6 @@ typedef struct fo_runner_kind {
                       fo_error *error);
 } fo_runner_kind;
 
-/* What every runner begins with. */
-struct fo_runner {
-    const fo_runner_kind *kind;
-};
-
 /* Declare the runner of this process. */
 typedef struct fo_runner_options {
     const fo_backend *backend;

@@ -13,7 +13,6 @@ typedef struct live {
 } live;
 
 typedef struct here {
-    fo_runner runner;
     fo_device *device;
     fo_engine *engine;
     const fo_tokenizer *tokenizer;
@@ -79,8 +78,7 @@ static fo_status here_open(const void *options, fo_runner **out,
     here *h = fo_memory_alloc(1, sizeof *h, error);
     if (!h)
         return FO_NOMEM;
-    h->runner.kind = &fo_runner_here;
-    fo_runner *runner = &h->runner;
+    fo_runner *runner = (fo_runner *)h;
     fo_status status = here_build(h, options, error);
     if (status != FO_OK)
         here_close(&runner);
