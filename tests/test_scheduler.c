@@ -184,7 +184,7 @@ static void passes_over_a_bounded_number_of_times(void **state)
     fo_scheduler_close(&t.scheduler);
 }
 
-/* Send the last come back. */
+/* Send the last comer back. */
 static void sends_the_last_come_back(void **state)
 {
     (void)state;

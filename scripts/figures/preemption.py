@@ -7,7 +7,7 @@ STEPS = [("AABBCC", "", "each of them wants a third block"),
          ("AA__A_", "B C", "A wants a fourth, B gives way"),
          ("BBBCC_", "", "A has ended, B and C begin anew")]
 
-f = Figure(640, 214, "Blocks of a pool by owner: the last come gives its "
+f = Figure(640, 214, "Blocks of a pool by owner: the last comer gives its "
            "blocks to those before it, and waits in its old place")
 f.text(190, 20, "the six blocks", kind="small")
 f.text(362, 20, "waiting", kind="small")

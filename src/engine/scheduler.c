@@ -131,7 +131,7 @@ static int plan(const fo_scheduler *s, fo_turn *turns, int *decodes, int *left)
 }
 
 /* Make room for every turn. */
-/* The last come of the running jobs. */
+/* The last comer of the running jobs. */
 static fo_job *last_running(const fo_scheduler *s)
 {
     int i = s->count - 1;
@@ -183,7 +183,7 @@ static fo_status make_room(fo_scheduler *s, const fo_room *room, fo_turn *turns,
         if (turns[i].error.status != FO_OK)
             refused = &turns[i];
     while (status == FO_OK && refused) {
-        /* Send the last come back and ask again. */
+        /* Send the last comer back and ask again. */
         fo_job *victim = last_running(s);
         if (s->running == 1) {
             if (error)

@@ -8,7 +8,7 @@
  * Two promises hold whatever the owner answers, as long as each job fits when
  * it is alone:
  *
- *   Progress: the first come of the running jobs has a turn in every step and
+ *   Progress: the first of the running jobs has a turn in every step and
  *   is never sent back.
  *   Fairness: while a job waits, at most `max_overtakes` later ones are
  *   admitted. */
