@@ -47,7 +47,10 @@ static void refuses_what_can_never_be(void **state)
          .sampling.temperature = -1}};
     for (int i = 0; i < 3; i++)
         assert_int_equal(fo_engine_submit(e, &wrong[i], &id, &error), FO_ARG);
-    assert_int_equal(toy_engine_stats(e).refused, 7);
+    wrong[0].count = SIZE_MAX;
+    assert_int_equal(fo_engine_submit(e, wrong, &id, &error), FO_LIMIT);
+    assert_true(error.required == UINT64_MAX);
+    assert_int_equal(toy_engine_stats(e).refused, 8);
     assert_int_equal(toy_engine_stats(e).metadata_bytes, before.metadata_bytes);
     assert_true(fo_engine_idle(e));
     toy_engine_close(&e);

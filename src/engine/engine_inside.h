@@ -11,7 +11,7 @@ typedef struct request {
     fo_job job;      /* first, so that a job leads to its request          */
     int most;        /* tokens with which it ends                          */
     int64_t follows; /* until it runs: the request it was forked from, or 0 */
-    int given_up;    /* tokens that were stored when it was sent back      */
+    int given_up;    /* most tokens stored when it was sent back           */
     bool until_stop;
     fo_sampling sampling;
     int32_t tokens[]; /* (most) job.length of them are there */
@@ -63,6 +63,9 @@ fo_room fo_engine_room(fo_engine *engine);
 
 /* Most blocks that a sequence holds at once on its way to `stored` tokens. */
 int fo_engine_need(const fo_engine *engine, int stored);
+
+/* Give back the blocks that no later token of a job sees. */
+fo_status fo_engine_trim(fo_engine *engine, const fo_job *job, fo_error *error);
 
 /* End a request: its sequence leaves, and its memory is given back. What it
  * has computed may be kept for others. */

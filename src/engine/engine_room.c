@@ -24,6 +24,19 @@ int fo_engine_need(const fo_engine *e, int stored)
     return most < whole ? (int)most : whole;
 }
 
+/* Trim a sequence to its window. */
+fo_status fo_engine_trim(fo_engine *e, const fo_job *job, fo_error *error)
+{
+    fo_block_row row;
+    int first = job->stored + 1 - e->window, B = e->bounds.block_size;
+    if (e->window == 0 ||
+        !fo_block_table_sequence(fo_block_manager_table(e->blocks), job->id,
+                                 &row) ||
+        first < (row.first + 1) * B)
+        return FO_OK;
+    return fo_block_manager_trim(e->blocks, job->id, first, error);
+}
+
 /* Reckon what is spare. */
 /* Blocks that a running job will yet ask for to store all it has. */
 static int claim_of(const fo_engine *e, const fo_job *job)
@@ -128,6 +141,8 @@ static fo_status begin_alone(fo_engine *e, request *r, fo_verdict *verdict,
         /* Share it, and weigh what is left: it cannot be evicted now. */
         status = fo_prefix_cache_begin(e->cache, r->job.id, r->tokens, length,
                                        &r->job.stored, error);
+        if (status == FO_OK)
+            status = fo_engine_trim(e, &r->job, error);
         if (status == FO_OK)
             status = reckon(e, error);
         need = claim_of(e, &r->job);
@@ -236,7 +251,8 @@ static fo_status release(void *owner, fo_job *job, fo_error *error)
                                        {"tokens", (uint64_t)job->stored}};
         e->stats.preempted++;
         fo_log_write(FO_LOG_WARNING, "preempted", fields, 3);
-        r->given_up = job->stored;
+        if (r->given_up < job->stored)
+            r->given_up = job->stored;
     }
     job->stored = 0;
     return FO_OK;
@@ -282,9 +298,12 @@ fo_status fo_engine_end(fo_engine *e, request *r, bool keep, fo_error *error)
 }
 
 /* Tidy up after a failure. */
-/* Take back what a sequence stores beyond its job. */
-static fo_status correct(fo_engine *e, const fo_job *job, fo_error *error)
+/* Take back what a sequence stores beyond its job. One that waits stores
+ * nothing, even if it was about to run. */
+static fo_status correct(fo_engine *e, fo_job *job, fo_error *error)
 {
+    if (!job->running)
+        job->stored = 0;
     int32_t length =
         fo_block_table_length(fo_block_manager_table(e->blocks), job->id);
     if (length < 0 || (job->running && length == job->stored))

@@ -108,19 +108,6 @@ static void count_turn(fo_engine *e, const fo_turn *turn)
             (uint64_t)(again < turn->tokens ? again : turn->tokens);
 }
 
-/* Give back the blocks that no later token sees. */
-static void trim(fo_engine *e, const fo_job *job)
-{
-    fo_block_row row;
-    int first = job->stored + 1 - e->window, B = e->bounds.block_size;
-    if (e->window == 0 ||
-        !fo_block_table_sequence(fo_block_manager_table(e->blocks), job->id,
-                                 &row) ||
-        first < (row.first + 1) * B)
-        return;
-    fo_block_manager_trim(e->blocks, job->id, first, NULL);
-}
-
 /* Let others find what has been written. */
 static void note(fo_engine *e, const request *r)
 {
@@ -149,7 +136,7 @@ static int commit(fo_engine *e, int n, fo_progress *out)
         if (ended)
             fo_engine_end(e, (request *)job, out[count - 1].token >= 0, NULL);
         else
-            trim(e, job);
+            fo_engine_trim(e, job, NULL);
     }
     return count;
 }

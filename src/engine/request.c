@@ -10,7 +10,8 @@
 static fo_status judge_size(const fo_engine *e, const fo_request *asked,
                             fo_error *error)
 {
-    uint64_t most = (uint64_t)asked->count + (uint64_t)asked->max_new;
+    uint64_t count = asked->count, more = (uint64_t)asked->max_new;
+    uint64_t most = count < UINT64_MAX - more ? count + more : UINT64_MAX;
     if (most > (uint64_t)e->bounds.context)
         return fo_fail_short(error, FO_LIMIT, most, (uint64_t)e->bounds.context,
                              "a prompt of %zu tokens and %d more do not fit "
@@ -162,8 +163,9 @@ fo_status fo_engine_evict(fo_engine *e, int blocks, int *evicted,
                           fo_error *error)
 {
     *evicted = 0;
-    if (!e->cache)
-        return FO_OK;
+    fo_status status = fo_engine_tidy(e, error);
+    if (status != FO_OK || !e->cache)
+        return status;
     return fo_prefix_cache_evict(e->cache, blocks, 0, evicted, error);
 }
 
