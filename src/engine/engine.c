@@ -29,6 +29,8 @@ void fo_engine_close(fo_engine **engine)
     fo_model_close(&e->model);
     fo_memory_free(e->slots);
     fo_memory_free(e->results);
+    fo_memory_free(e->logit_row);
+    fo_memory_free(e->likeliest);
     fo_memory_free(e);
     *engine = NULL;
 }

@@ -41,12 +41,17 @@ fo_status fo_engine_open(fo_device *device, const char *path,
 void fo_engine_close(fo_engine **engine);
 
 /* Ask for a continuation. */
+enum { FO_MOST_LOGPROBS = 21 };
+
 typedef struct fo_request {
     const int32_t *tokens; /* (count) the prompt; copied                    */
     size_t count;          /* 1 or more                                     */
     int max_new;           /* tokens to draw at most, 1 or more             */
     bool until_stop;       /* end with a token at which the tokenizer stops */
     fo_sampling sampling;  /* `position` is set by the engine               */
+    int logprobs;          /* tell how likely each token was, and the       */
+                           /* logprobs - 1 likeliest; 0: nothing; at most   */
+                           /* FO_MOST_LOGPROBS                              */
 } fo_request;
 
 /* Let a request wait for its turn; numbers rise from 1. Nothing has changed
@@ -79,11 +84,23 @@ typedef enum fo_finish {
     FO_FAILED,  /* no token could be drawn: see the error */
 } fo_finish;
 
+typedef struct fo_logprob {
+    int32_t token;
+    float value;
+} fo_logprob;
+
 typedef struct fo_progress {
     int64_t id;
     int32_t token; /* drawn in this step; -1 if it failed */
     fo_finish finish;
     fo_error error; /* FO_OK unless it failed */
+
+    /* Natural logarithms of probabilities as the model gives them, before
+     * temperature and the bounds of sampling. The array is the engine's, until
+     * the next step. */
+    float logprob;
+    const fo_logprob *likeliest; /* (likeliest_count) best first */
+    int likeliest_count;
 } fo_progress;
 
 /* Tell who drew a token; those that ended are unknown from then on. *count = 0

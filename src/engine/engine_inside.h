@@ -13,6 +13,7 @@ typedef struct request {
     int64_t follows; /* until it runs: the request it was forked from, or 0 */
     int given_up;    /* most tokens stored when it was sent back           */
     bool until_stop;
+    int logprobs;
     fo_sampling sampling;
     int32_t tokens[]; /* (most) job.length of them are there */
 } request;
@@ -55,6 +56,8 @@ struct fo_engine {
     int32_t *row;               /* (N) */
     int32_t *logit_rows;        /* (N) of those that draw        */
     int32_t *drawn;             /* (N) */
+    float *logit_row;           /* (V) null until logprobs are wanted */
+    fo_logprob *likeliest;      /* (N, FO_MOST_LOGPROBS) */
 };
 
 /* Declare what the parts do for each other. */
@@ -71,6 +74,14 @@ fo_status fo_engine_trim(fo_engine *engine, const fo_job *job, fo_error *error);
  * has computed may be kept for others. */
 fo_status fo_engine_end(fo_engine *engine, request *request, bool keep,
                         fo_error *error);
+
+/* Take the memory for logprobs, if it is not there yet. FO_NOMEM. */
+fo_status fo_engine_open_logprobs(fo_engine *engine, fo_error *error);
+
+/* Weigh the d-th token drawn, and the wanted - 1 likeliest, by its row of
+ * logits in device memory. */
+fo_status fo_engine_weigh(fo_engine *engine, int d, int wanted,
+                          const float *logits /* (V) */, fo_error *error);
 
 /* Make the block manager's sequences what the jobs say they are. */
 fo_status fo_engine_tidy(fo_engine *engine, fo_error *error);

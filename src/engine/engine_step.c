@@ -48,6 +48,24 @@ static bool draws(const fo_turn *turn)
     return turn->job->stored + turn->tokens == turn->job->length;
 }
 
+/* For those that want to know how likely their tokens were. */
+static fo_status weigh(fo_engine *e, int n, const float *logits,
+                       fo_error *error)
+{
+    fo_status status = FO_OK;
+    size_t V = (size_t)fo_model_config(e->model)->V;
+    for (int i = 0, d = 0; i < n && status == FO_OK; i++) {
+        int wanted = ((const request *)e->turns[i].job)->logprobs;
+        if (!draws(&e->turns[i]))
+            continue;
+        if (wanted > 0 && e->drawn[d] >= 0)
+            status =
+                fo_engine_weigh(e, d, wanted, logits + (size_t)d * V, error);
+        d++;
+    }
+    return status;
+}
+
 /* The tokens drawn, in order of the turns, go to e->drawn; -1 where there was
  * none to be drawn. */
 static fo_status draw(fo_engine *e, int n, fo_error *error)
@@ -72,14 +90,14 @@ static fo_status draw(fo_engine *e, int n, fo_error *error)
     for (int i = 0; i < count; i++)
         e->drawn[i] = UNTOLD;
     status = fo_model_sample(e->model, e->sampling, count, e->drawn, error);
-    return e->drawn[0] == UNTOLD ? status : FO_OK;
+    return e->drawn[0] == UNTOLD ? status : weigh(e, n, logits, error);
 }
 
 /* Take the step as made. */
 /* What a request has to show for its turn; whether it has ended. */
-static bool advance(const fo_engine *e, request *r, int32_t token,
-                    fo_progress *out)
+static bool advance(const fo_engine *e, request *r, int d, fo_progress *out)
 {
+    int32_t token = e->drawn[d];
     const fo_tokenizer *tokenizer = fo_model_tokenizer(e->model);
     *out = (fo_progress){.id = r->job.id, .token = token};
     if (token < 0) {
@@ -89,6 +107,13 @@ static bool advance(const fo_engine *e, request *r, int32_t token,
             "the logits of request %lld hold a NaN or no finite largest one",
             (long long)r->job.id);
         return true;
+    }
+    if (r->logprobs > 0) {
+        const fo_logprob *own = &e->likeliest[d * FO_MOST_LOGPROBS];
+        int V = fo_model_config(e->model)->V;
+        out->logprob = own->value;
+        out->likeliest = own + 1;
+        out->likeliest_count = r->logprobs - 1 < V ? r->logprobs - 1 : V;
     }
     r->tokens[r->job.length++] = token;
     if (r->until_stop && fo_tokenizer_is_stop(tokenizer, token))
@@ -126,7 +151,7 @@ static int commit(fo_engine *e, int n, fo_progress *out)
         int stored = job->stored + e->turns[i].tokens;
         if (drew) {
             fo_progress *told = &out[count];
-            ended = advance(e, (request *)job, e->drawn[count++], told);
+            ended = advance(e, (request *)job, count++, told);
             e->stats.drawn += told->token >= 0;
             e->stats.failed += told->finish == FO_FAILED;
             e->stats.finished += ended && told->finish != FO_FAILED;

@@ -36,6 +36,9 @@ static fo_status judge(const fo_engine *e, const fo_request *asked,
                        "a prompt of %zu tokens and %d to draw: both must be 1 "
                        "or more",
                        asked->count, asked->max_new);
+    if (asked->logprobs < 0 || asked->logprobs > FO_MOST_LOGPROBS)
+        return fo_fail(error, FO_ARG, "%d logprobs, %d are the most",
+                       asked->logprobs, FO_MOST_LOGPROBS);
     fo_status status = fo_model_check_sampling(&asked->sampling, error);
     if (status == FO_OK)
         status = judge_size(e, asked, error);
@@ -92,10 +95,13 @@ fo_status fo_engine_submit(fo_engine *e, const fo_request *asked, int64_t *id,
     fo_error *why = error ? error : &unseen;
     *why = (fo_error){.status = FO_OK};
     fo_status status = judge(e, asked, why);
+    if (status == FO_OK && asked->logprobs > 0)
+        status = fo_engine_open_logprobs(e, why);
     if (status == FO_OK) {
         request like = {.job.length = (int)asked->count,
                         .most = (int)asked->count + asked->max_new,
                         .until_stop = asked->until_stop,
+                        .logprobs = asked->logprobs,
                         .sampling = asked->sampling};
         status = enter(e, &like, asked->tokens, id, why);
     }
@@ -129,6 +135,7 @@ fo_status fo_engine_fork(fo_engine *e, int64_t id, const fo_sampling *sampling,
                     .most = r->most,
                     .follows = id,
                     .until_stop = r->until_stop,
+                    .logprobs = r->logprobs,
                     .sampling = *sampling};
     status = enter(e, &like, r->tokens, child, why);
     return refused(e, status, (uint64_t)like.job.length,

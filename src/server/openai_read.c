@@ -279,6 +279,29 @@ static bool read_stop(reader *r, json_t *value)
     return true;
 }
 
+/* Of a text the number of the likeliest, of a chat a flag. */
+static bool read_logprobs(reader *r, json_t *value)
+{
+    int likeliest = 0;
+    bool wanted = true;
+    bool good = r->out->chat ? read_flag(r, value, &wanted)
+                             : read_integer(r, value, 0, FO_MOST_LOGPROBS - 1,
+                                            &likeliest);
+    r->ask->logprobs = wanted ? 1 + likeliest : 0;
+    return good;
+}
+
+static bool read_top_logprobs(reader *r, json_t *value)
+{
+    int likeliest = 0;
+    if (!read_integer(r, value, 0, FO_MOST_LOGPROBS - 1, &likeliest))
+        return false;
+    if (r->ask->logprobs == 0)
+        return refuse(r, "'top_logprobs' go with 'logprobs' alone");
+    r->ask->logprobs = 1 + likeliest;
+    return true;
+}
+
 static bool read_echo(reader *r, json_t *value)
 {
     return read_flag(r, value, &r->ask->echo);
@@ -347,6 +370,8 @@ static const struct parameter {
     {"seed", IN_BOTH, read_seed},
     {"stop", IN_BOTH, read_stop},
     {"echo", IN_TEXT, read_echo},
+    {"logprobs", IN_BOTH, read_logprobs},
+    {"top_logprobs", IN_CHAT, read_top_logprobs},
     {"stream", IN_BOTH, read_stream},
     {"stream_options", IN_BOTH, read_stream_options},
     {"frequency_penalty", IN_BOTH, want_nothing},
@@ -404,6 +429,10 @@ static bool complete(reader *r)
     r->param = "stream_options";
     if (r->told_stream_options && !r->out->stream)
         return refuse(r, "'stream_options' go with 'stream' alone");
+    r->param = "logprobs";
+    if (r->ask->echo && r->ask->logprobs > 0)
+        return refuse(r, "'logprobs' are not told of a prompt: 'echo' and "
+                         "'logprobs' do not go together");
     uint64_t *seed = &r->ask->sampling.seed;
     return r->seeded || getrandom(seed, sizeof *seed, 0) == sizeof *seed ||
            refuse(r, "no random seed could be had");

@@ -2,6 +2,7 @@
 
 #include "common/json.h"
 #include "common/memory.h"
+#include "server/text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -64,11 +65,13 @@ char *fo_openai_error_json(const fo_openai_error *error)
 typedef struct answer {
     char *text; /* (length) of a whole answer */
     size_t length, size;
+    size_t offset;      /* characters told before the next token           */
+    json_t *logprobs;   /* of a whole answer, or of the next chunk; or null */
     const char *finish; /* "stop", "length"; null: not yet */
 } answer;
 
 struct fo_reply {
-    bool chat, stream, usage;
+    bool chat, stream, usage, logprobs;
     char id[40];
     const char *model;
     int64_t created;
@@ -89,6 +92,7 @@ fo_reply *fo_reply_new(const fo_openai_request *request, const char *model,
     r->chat = request->chat;
     r->stream = request->stream;
     r->usage = request->usage;
+    r->logprobs = request->ask->logprobs > 0;
     r->model = model;
     r->created = created;
     r->count = count;
@@ -102,8 +106,10 @@ fo_reply *fo_reply_new(const fo_openai_request *request, const char *model,
 void fo_reply_free(fo_reply **reply)
 {
     fo_reply *r = *reply;
-    for (int i = 0; r && i < r->count; i++)
+    for (int i = 0; r && i < r->count; i++) {
         fo_memory_free(r->answers[i].text);
+        json_decref(r->answers[i].logprobs);
+    }
     fo_memory_free(r);
     *reply = NULL;
 }
@@ -139,23 +145,92 @@ static char *event(json_t *object)
     return text;
 }
 
+/* Write how likely tokens were. */
+/* A token's bytes as text, whatever they are. */
+static json_t *token_text(const fo_piece_token *t)
+{
+    fo_text text = {0};
+    json_t *string = NULL;
+    if (fo_text_add(&text, NULL, 0, t->text, t->length, true, NULL) == FO_OK)
+        string = json_stringn(text.bytes, text.ready);
+    fo_text_free(&text);
+    return string;
+}
+
+/* JSON has no infinity; -9999 stands for it, as it does with OpenAI. */
+static json_t *logprob_of(const fo_piece_token *t)
+{
+    return json_real(t->logprob > -9999 ? (double)t->logprob : -9999);
+}
+
+/* A token of a chat: {"token", "logprob", "bytes"}. */
+static json_t *token_object(const fo_piece_token *t)
+{
+    json_t *bytes = json_array();
+    for (size_t i = 0; i < t->length; i++)
+        json_array_append_new(bytes, json_integer((unsigned char)t->text[i]));
+    return json_pack("{s:o, s:o, s:o}", "token", token_text(t), "logprob",
+                     logprob_of(t), "bytes", bytes);
+}
+
+static bool add_to_chat(answer *a, const fo_piece *p)
+{
+    json_t *others = json_array(), *own = token_object(&p->token);
+    if (!a->logprobs)
+        a->logprobs = json_pack("{s:[]}", "content");
+    for (int i = 0; i < p->likeliest_count; i++)
+        json_array_append_new(others, token_object(&p->likeliest[i]));
+    json_object_set_new(own, "top_logprobs", others);
+    return json_array_append_new(json_object_get(a->logprobs, "content"),
+                                 own) == 0;
+}
+
+/* Of a text: arrays side by side, and where in the text each token begins. */
+static bool add_to_text(answer *a, const fo_piece *p)
+{
+    json_t *others = json_object(), *own = token_text(&p->token);
+    if (!a->logprobs)
+        a->logprobs =
+            json_pack("{s:[], s:[], s:[], s:[]}", "tokens", "token_logprobs",
+                      "top_logprobs", "text_offset");
+    for (int i = 0; i < p->likeliest_count; i++) {
+        json_t *name = token_text(&p->likeliest[i]);
+        if (name && !json_object_get(others, json_string_value(name)))
+            json_object_set_new(others, json_string_value(name),
+                                logprob_of(&p->likeliest[i]));
+        json_decref(name);
+    }
+    json_t *offset = json_integer((json_int_t)a->offset);
+    for (size_t i = 0; i < p->token.length; i++)
+        a->offset += (p->token.text[i] & 0xc0) != 0x80;
+    json_t *l = a->logprobs;
+    return json_array_append_new(json_object_get(l, "tokens"), own) == 0 &&
+           json_array_append_new(json_object_get(l, "token_logprobs"),
+                                 logprob_of(&p->token)) == 0 &&
+           json_array_append_new(json_object_get(l, "top_logprobs"), others) ==
+               0 &&
+           json_array_append_new(json_object_get(l, "text_offset"), offset) ==
+               0;
+}
+
 /* Write a chunk. */
 /* One choice of a chunk. Of a chat, `role` is told once, before any text. */
 static json_t *delta(const fo_reply *r, const fo_piece *p, bool role,
                      const char *finish)
 {
+    const answer *a = &r->answers[p->choice];
     if (!r->chat)
-        return json_pack("[{s:i, s:s%, s:n, s:s?}]", "index", p->choice, "text",
-                         p->length ? p->text : "", p->length, "logprobs",
-                         "finish_reason", finish);
+        return json_pack("[{s:i, s:s%, s:O?, s:s?}]", "index", p->choice,
+                         "text", p->length ? p->text : "", p->length,
+                         "logprobs", a->logprobs, "finish_reason", finish);
     json_t *words = json_object();
     if (role)
         json_object_set_new(words, "role", json_string("assistant"));
     if (role || !finish)
         json_object_set_new(words, "content",
                             json_stringn(p->length ? p->text : "", p->length));
-    return json_pack("[{s:i, s:o, s:n, s:s?}]", "index", p->choice, "delta",
-                     words, "logprobs", "finish_reason", finish);
+    return json_pack("[{s:i, s:o, s:O?, s:s?}]", "index", p->choice, "delta",
+                     words, "logprobs", a->logprobs, "finish_reason", finish);
 }
 
 static json_t *chunk_of(const fo_reply *r, json_t *choices)
@@ -207,18 +282,27 @@ fo_status fo_reply_add(fo_reply *r, const fo_piece *p, char **chunk,
         r->prompt_tokens = p->tokens;
     if (p->kind == FO_PIECE_TOKEN)
         r->drawn_tokens++;
+    if (p->kind == FO_PIECE_TOKEN && r->logprobs)
+        good = r->chat ? add_to_chat(a, p) : add_to_text(a, p);
+    if (p->kind == FO_PIECE_ECHO)
+        for (size_t i = 0; i < p->length; i++)
+            a->offset += (p->text[i] & 0xc0) != 0x80;
     if (p->kind == FO_PIECE_ENDED)
         a->finish = p->finish == FO_STOPPED ? "stop" : "length";
     if (p->kind == FO_PIECE_BEGUN)
         silent = silent || !r->chat;
     else if (!r->stream)
-        good = gather(a, p);
+        good = good && gather(a, p);
     else
-        silent = p->kind != FO_PIECE_ENDED && p->length == 0;
+        silent = p->kind != FO_PIECE_ENDED && p->length == 0 && !a->logprobs;
     if (!silent)
         *chunk = p->kind == FO_PIECE_BEGUN
                      ? begin_stream(r)
                      : event(chunk_of(r, delta(r, p, false, a->finish)));
+    if (!silent) {
+        json_decref(a->logprobs);
+        a->logprobs = NULL;
+    }
     if (!good || (!silent && !*chunk))
         return fo_fail(error, FO_NOMEM, "no memory for an answer");
     return FO_OK;
@@ -230,11 +314,11 @@ static json_t *whole_choice(const fo_reply *r, int i)
     const answer *a = &r->answers[i];
     json_t *text = json_stringn(a->text ? a->text : "", a->length);
     if (!r->chat)
-        return json_pack("{s:i, s:o, s:n, s:s?}", "index", i, "text", text,
-                         "logprobs", "finish_reason", a->finish);
-    return json_pack("{s:i, s:{s:s, s:o}, s:n, s:s?}", "index", i, "message",
+        return json_pack("{s:i, s:o, s:O?, s:s?}", "index", i, "text", text,
+                         "logprobs", a->logprobs, "finish_reason", a->finish);
+    return json_pack("{s:i, s:{s:s, s:o}, s:O?, s:s?}", "index", i, "message",
                      "role", "assistant", "content", text, "logprobs",
-                     "finish_reason", a->finish);
+                     a->logprobs, "finish_reason", a->finish);
 }
 
 /* The bytes of `text` and then "data: [DONE]"; frees `text`, which may be

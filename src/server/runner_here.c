@@ -17,9 +17,10 @@ typedef struct here {
     fo_engine *engine;
     const fo_tokenizer *tokenizer;
     int context;
-    fo_progress *progress; /* (N) */
-    fo_drawn *drawn;       /* (N) */
-    char *text;            /* of the tokens told last */
+    fo_progress *progress;    /* (N) */
+    fo_drawn *drawn;          /* (N) */
+    fo_token_told *likeliest; /* (N, FO_MOST_LOGPROBS) of those told last */
+    char *text;               /* of the tokens told last                  */
     size_t text_size, text_length;
     fo_words *echoes; /* (echo_count) of the question submitted last */
     int echo_count;
@@ -48,6 +49,7 @@ static void here_close(fo_runner **runner)
         h->device->backend->close(&h->device);
     fo_memory_free(h->progress);
     fo_memory_free(h->drawn);
+    fo_memory_free(h->likeliest);
     fo_memory_free(h->text);
     fo_memory_free(h->lives);
     fo_memory_free(h);
@@ -68,7 +70,10 @@ static fo_status here_build(here *h, const fo_runner_options *o,
     size_t N = (size_t)fo_engine_bounds(h->engine)->max_sequences;
     h->progress = fo_memory_alloc(N, sizeof *h->progress, error);
     h->drawn = h->progress ? fo_memory_alloc(N, sizeof *h->drawn, error) : NULL;
-    return h->drawn ? FO_OK : FO_NOMEM;
+    if (h->drawn)
+        h->likeliest =
+            fo_memory_alloc(N, FO_MOST_LOGPROBS * sizeof *h->likeliest, error);
+    return h->likeliest ? FO_OK : FO_NOMEM;
 }
 
 static fo_status here_open(const void *options, fo_runner **out,
@@ -176,6 +181,7 @@ static fo_status submit_prompt(here *h, const fo_ask *ask, const int32_t *ids,
                           .count = count,
                           .max_new = ask->max_new < 0 ? left : ask->max_new,
                           .until_stop = true,
+                          .logprobs = ask->logprobs,
                           .sampling = sampling};
     fo_status status = FO_OK;
     for (int k = 0; k < ask->n && status == FO_OK; k++) {
@@ -295,7 +301,7 @@ static fo_status tell_token(here *h, int32_t id, bool first, fo_token_told *out,
 }
 
 static fo_status tell(here *h, const fo_progress *p, fo_drawn *out,
-                      fo_error *error)
+                      fo_token_told *likeliest, fo_error *error)
 {
     live *l = find(h, p->id);
     *out = (fo_drawn){.id = p->id, .finish = p->finish, .error = p->error};
@@ -303,12 +309,33 @@ static fo_status tell(here *h, const fo_progress *p, fo_drawn *out,
         return FO_OK;
     fo_status status =
         tell_token(h, p->token, l && l->first, &out->token, error);
+    out->token.logprob = p->logprob;
+    out->likeliest_count = p->likeliest_count;
+    for (int i = 0; i < p->likeliest_count && status == FO_OK; i++) {
+        status = tell_token(h, p->likeliest[i].token, l && l->first,
+                            &likeliest[i], error);
+        likeliest[i].logprob = p->likeliest[i].value;
+    }
     if (l && out->token.length > 0)
         l->first = false;
     return status;
 }
 
 /* Step the engine. */
+/* Now that the text moves no more, let a token and its rivals point at it. */
+static const char *point(fo_drawn *drawn, fo_token_told *likeliest,
+                         const char *text)
+{
+    drawn->token.text = text;
+    text += drawn->token.length;
+    drawn->likeliest = likeliest;
+    for (int i = 0; i < drawn->likeliest_count; i++) {
+        likeliest[i].text = text;
+        text += likeliest[i].length;
+    }
+    return text;
+}
+
 static fo_status step(fo_runner *runner, const fo_drawn **drawn, int *count,
                       fo_error *error)
 {
@@ -317,13 +344,13 @@ static fo_status step(fo_runner *runner, const fo_drawn **drawn, int *count,
     fo_status status = fo_engine_step(h->engine, h->progress, count, error);
     h->text_length = 0;
     for (int i = 0; i < *count && status == FO_OK; i++)
-        status = tell(h, &h->progress[i], &h->drawn[i], error);
+        status = tell(h, &h->progress[i], &h->drawn[i],
+                      &h->likeliest[i * FO_MOST_LOGPROBS], error);
     if (status != FO_OK)
         return status;
     const char *text = h->text;
     for (int i = 0; i < *count; i++) {
-        h->drawn[i].token.text = text;
-        text += h->drawn[i].token.length;
+        text = point(&h->drawn[i], &h->likeliest[i * FO_MOST_LOGPROBS], text);
         if (h->drawn[i].finish != FO_GOES_ON)
             forget(h, h->drawn[i].id);
     }
