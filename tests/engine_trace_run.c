@@ -32,7 +32,7 @@ typedef struct books {
     entry alive[MOST_ALIVE];
     int count;
     int64_t last_id;
-    int patience; /* steps since the first come drew last */
+    int patience; /* steps since the oldest drew last */
     uint64_t submitted, finished, aborted, drawn, preempted;
     uint64_t host, there; /* bytes when the engine was open */
     bool armed;           /* a request for memory may fail        */
@@ -183,7 +183,7 @@ static bool submit(books *b, trace_op op)
 }
 
 /* Fork a request of the books. */
-/* Counted from the last come. */
+/* Counted from the last comer. */
 static entry *named(books *b, uint8_t who)
 {
     return b->count ? &b->alive[b->count - 1 - who % b->count] : NULL;
