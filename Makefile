@@ -226,14 +226,25 @@ format: ## Format src and tests, and carry it back into the book
 	clang-format -i $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
 	scripts/lit stitch
 
-$(BUILD)/fuzz/%: tests/%.c $(fuzzed_sources) $(support_sources) Makefile
+# The simulator has hooks of its own where a sanitizer's would be: it stays out.
+FUZZED := -std=c17 -O1 $(DEBUG) -fopenmp -DFO_NO_SIM $(WARN) -Wno-pass-failed \
+	-fsanitize=address,undefined -fno-sanitize-recover=all
+fuzzed_objects := $(patsubst %.c,$(BUILD)/fuzz/%.o,$(fuzzed_sources) $(support_sources))
+
+$(BUILD)/fuzz/%.o: %.c Makefile
 	@scripts/deps check
 	@mkdir -p $(@D)
-	clang $(CPPFLAGS) -std=c17 -O1 -g -fopenmp $(WARN) -Wno-pass-failed $(BLAS_FLAGS) \
-	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	$< $(fuzzed_sources) $(support_sources) -lcmocka $(LDLIBS) -o $@
+	$(call say,compile,$<)
+	$(Q)clang $(CPPFLAGS) $(FUZZED) -fsanitize=fuzzer-no-link -MMD -MP -c $< -o $@
 
-fuzz: $(fuzz_sources:tests/%.c=$(BUILD)/fuzz/%) ## Fuzz each parser for FUZZ_SECONDS
+$(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/%.o $(fuzzed_objects)
+	$(call say,link,$@)
+	$(Q)clang $(FUZZED) -fsanitize=fuzzer $(BLAS_FLAGS) $^ -lcmocka $(LDLIBS) -o $@
+
+.SECONDARY: $(fuzzed_objects) $(fuzz_sources:%.c=$(BUILD)/fuzz/%.o)
+-include $(fuzzed_objects:.o=.d)
+
+fuzz: $(fuzz_sources:tests/%.c=$(BUILD)/fuzz/%) ## Fuzz the parsers and the engine for FUZZ_SECONDS each
 	@for target in $^; do \
 	  corpus=$(BUILD)/corpus/$$(basename $$target); mkdir -p $$corpus; \
 	  echo "== $$target, $(FUZZ_SECONDS) s"; \
