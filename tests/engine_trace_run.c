@@ -15,6 +15,7 @@ typedef struct entry {
     int length, most; /* tokens there are, and may be */
     int sampling;
     bool until_stop, child, preempted;
+    bool flowing; /* drew in the step before, so that it runs */
     int32_t tokens[WORLD_CONTEXT];
 } entry;
 
@@ -216,6 +217,7 @@ static bool fork_one(books *b, trace_op op)
     entry new = *parent;
     new.sampling = op.b % WORLD_SAMPLINGS;
     new.child = true;
+    new.flowing = false;
     if (b->t->plant == TRACE_LIE_ABOUT_FORKS && parent->preempted)
         new.tokens[new.length - 1] ^= 1;
     return let_in(b, "fork", &new, id);
@@ -263,8 +265,10 @@ static bool preempt_one(books *b, trace_op op)
         fo_engine_preempt(b->engine, e ? e->id : b->last_id, &error);
     fo_engine_stats_get(b->engine, &after, NULL);
     b->preempted += after.preempted - before.preempted;
-    if (e)
+    if (e) {
         e->preempted = true;
+        e->flowing = false;
+    }
     if (e == b->alive)
         b->patience = 0;
     return as_foretold(b, "preempt", status, &error, f);
@@ -292,6 +296,7 @@ static bool told(books *b, const fo_progress *p)
                        "and alone draws %d",
                        p->id, p->token, e->length, want);
     e->tokens[e->length++] = want;
+    e->flowing = true;
     b->drawn++;
     fo_finish finish = FO_GOES_ON;
     if (e->until_stop && world_stops(b->world, b->model, want))
@@ -310,7 +315,7 @@ static bool told(books *b, const fo_progress *p)
     return true;
 }
 
-/* Take a step of a trace. */
+/* Know a failure that was planted. */
 /* Where a request for memory has failed. A library of the device's does not
  * say more than that it could not. */
 static bool may_fail_so(const books *b, fo_status status)
@@ -320,6 +325,7 @@ static bool may_fail_so(const books *b, fo_status status)
            (status == FO_DEVICE && !here);
 }
 
+/* Take a step of a trace. */
 static bool step(books *b)
 {
     fo_progress out[MOST_ALIVE];
@@ -331,6 +337,8 @@ static bool step(books *b)
     fo_memory_fail_at(0); /* what follows are the judge's requests */
     if (b->armed && may_fail_so(b, status)) {
         b->tally->failed++;
+        for (int i = 0; i < b->count; i++)
+            b->alive[i].flowing = false;
         return count == 0 || trouble(b, "step: failed, and told of %d", count);
     }
     if (status != FO_OK)
@@ -342,9 +350,18 @@ static bool step(books *b)
                        b->count);
     if (b->count > 0 && ++b->patience > LONG_WAIT)
         return trouble(b, "step: request %" PRId64 " starves", b->alive[0].id);
+    entry first = b->alive[0];
+    bool flows = b->count > 0 && first.flowing;
+    for (int i = 0; i < b->count; i++)
+        b->alive[i].flowing = false;
     for (int i = 0; i < count; i++)
         if (!told(b, &out[i]))
             return false;
+    const entry *now = flows ? find(b, first.id) : NULL;
+    if (now && now->length == first.length)
+        return trouble(b,
+                       "step: request %" PRId64 ", the first come, had no turn",
+                       first.id);
     return true;
 }
 
