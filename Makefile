@@ -96,7 +96,7 @@ app_sources := $(sort $(filter-out $(if $(WITHOUT_CPU),src/app/bench%),$(wildcar
 support_sources := $(sort $(filter-out tests/test_% tests/fuzz_% tests/bench_%,$(wildcard tests/*.c)))
 test_sources := $(sort $(wildcard tests/test_*.c))
 verso_tests := $(sort $(wildcard tests/test_cuda_*.c) tests/test_decode_loop.c tests/test_session_fork.c \
-	$(wildcard tests/test_prefix_*.c))
+	$(wildcard tests/test_prefix_*.c tests/test_engine*.c))
 bench_sources := $(sort $(wildcard tests/bench_*.c))
 fuzzed_sources := $(filter-out src/sim/%,$(library_sources))
 fuzz_sources := $(sort $(wildcard tests/fuzz_*.c))
