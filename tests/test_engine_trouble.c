@@ -181,6 +181,41 @@ static void b6_shares_only_what_the_window_sees(void **state)
     fo_backend_cpu.close(&device);
 }
 
+/* Wait beside what is kept. */
+static void counts_a_hit_once(void **state)
+{
+    (void)state;
+    static int32_t other[50];
+    fo_device *device;
+    int64_t id;
+    fo_engine_options options = {
+        .max_sequences = 4, .block_size = 8, .total_blocks = 20};
+    fo_request runs = {.tokens = other, .count = 50, .max_new = 30};
+    for (int i = 0; i < 50; i++)
+        other[i] = 7;
+    assert_int_equal(fo_backend_cpu.open(NULL, &device, NULL), FO_OK);
+    fo_engine *e = toy_engine_open(device, PLAIN, &options);
+    assert_int_equal(toy_engine_submit(e, 81, 1, NULL), FO_OK);
+    while (!fo_engine_idle(e))
+        toy_engine_step(e, NULL, 0);
+    assert_int_equal(fo_engine_submit(e, &runs, &id, NULL), FO_OK);
+    toy_engine_step(e, NULL, 0);
+    assert_int_equal(toy_engine_submit(e, 120, 2, NULL), FO_OK);
+    for (int i = 0; i < 10; i++) {
+        toy_engine_step(e, NULL, 0);
+        assert_int_equal(toy_engine_stats(e).waiting, 1);
+    }
+    while (!fo_engine_idle(e))
+        toy_engine_step(e, NULL, 0);
+    fo_engine_stats stats = toy_engine_stats(e);
+    assert_int_equal(stats.cache.lookups, 3);
+    assert_int_equal(stats.cache.hits, 1);
+    assert_int_equal(stats.cache.hit_tokens, 80);
+    assert_int_equal(stats.preempted, 0);
+    toy_engine_close(&e);
+    fo_backend_cpu.close(&device);
+}
+
 /* Run the tests of trouble. */
 static int begin(void **state)
 {
@@ -194,6 +229,7 @@ int main(void)
         cmocka_unit_test(d5_takes_back_what_the_pool_broke_off),
         cmocka_unit_test(counts_all_that_is_computed_again),
         cmocka_unit_test(b6_shares_only_what_the_window_sees),
+        cmocka_unit_test(counts_a_hit_once),
     };
     return cmocka_run_group_tests(tests, begin, toy_paths_remove);
 }

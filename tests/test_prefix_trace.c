@@ -72,6 +72,8 @@ static void arrive(trace *t)
     draw_text(t, tokens);
     int want = naive_prefix_match(&t->judge, tokens, count);
     assert_int_equal(fo_prefix_cache_match(f->c, tokens, count), want);
+    int held, loose, before = fo_prefix_cache_evictable(f->c);
+    fo_prefix_cache_weigh(f->c, tokens, count, &held, &loose);
     int64_t id = t->last_id + 1;
     fo_status status =
         fo_prefix_cache_begin(f->c, id, tokens, count, &hit, &f->error);
@@ -96,6 +98,9 @@ static void arrive(trace *t)
         fo_block_row row;
         assert_true(fo_block_table_sequence(f->table, id, &row));
         assert_true(naive_prefix_could_fork(&t->judge, tokens, hit, &row));
+        int taken = before - fo_prefix_cache_evictable(f->c);
+        assert_true(t->judge.window ? loose <= taken : loose == taken);
+        assert_true(held + row.first <= row.blocks && loose <= held);
         naive_prefix_begin(&t->judge, id, tokens, hit, &row);
     }
     t->last_id = id;

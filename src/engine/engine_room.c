@@ -126,30 +126,43 @@ static fo_status begin_with_parent(fo_engine *e, request *r,
     return FO_OK;
 }
 
+/* Whether a request fits that begins with what others have left. What it shares
+ * need not be found, but cannot be given up any more. */
+static bool fits_sharing(const fo_engine *e, const request *r, int need)
+{
+    int length = r->job.length, B = e->bounds.block_size, hit, held, loose;
+    if (!e->cache)
+        return false;
+    hit = fo_prefix_cache_match(e->cache, r->tokens, length) / B;
+    if (hit == 0 || need - hit > e->spare)
+        return false;
+    fo_prefix_cache_weigh(e->cache, r->tokens, length, &held, &loose);
+    int left = (length + B - 1) / B - hit;
+    return smaller(left, need - held) <= e->spare - loose;
+}
+
 /* Begin with what others have left, if there is anything. */
 static fo_status begin_alone(fo_engine *e, request *r, fo_verdict *verdict,
                              fo_error *error)
 {
-    int length = r->job.length, need = fo_engine_need(e, length), hit = 0;
-    if (e->cache)
-        hit = fo_prefix_cache_match(e->cache, r->tokens, length);
+    int need = fo_engine_need(e, r->job.length);
     *verdict = FO_NO_ROOM;
-    if (need - hit / e->bounds.block_size > e->spare)
+    if (need > e->spare && !fits_sharing(e, r, need))
         return FO_OK;
     fo_status status = have_row(e, error);
-    if (status == FO_OK && hit > 0) {
-        /* Share it, and weigh what is left: it cannot be evicted now. */
-        status = fo_prefix_cache_begin(e->cache, r->job.id, r->tokens, length,
-                                       &r->job.stored, error);
-        if (status == FO_OK)
-            status = fo_engine_trim(e, &r->job, error);
+    if (status == FO_OK && e->cache)
+        status = fo_prefix_cache_begin(e->cache, r->job.id, r->tokens,
+                                       r->job.length, &r->job.stored, error);
+    if (status == FO_OK && r->job.stored > 0) {
+        /* Weigh what is left: what it shares cannot be evicted now. */
+        status = fo_engine_trim(e, &r->job, error);
         if (status == FO_OK)
             status = reckon(e, error);
         need = claim_of(e, &r->job);
-        if (status == FO_OK && need > e->spare) {
-            e->spare = -1;
-            return e->room.release(e, &r->job, error);
-        }
+    }
+    if (status == FO_OK && need > e->spare) {
+        e->spare = -1;
+        return e->room.release(e, &r->job, error);
     }
     e->spare -= need;
     *verdict = FO_ADMITTED;

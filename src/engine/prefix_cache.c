@@ -210,6 +210,23 @@ int fo_prefix_cache_match(const fo_prefix_cache *c, const int32_t *tokens,
     return seek(c, tokens, count).depth * c->B;
 }
 
+void fo_prefix_cache_weigh(const fo_prefix_cache *c, const int32_t *tokens,
+                           int count, int *held, int *loose)
+{
+    found best = seek(c, tokens, count);
+    *held = *loose = 0;
+    if (best.row == no_one)
+        return;
+    fo_block_row at = fo_block_table_at(c->table, best.row);
+    int first = at.first, seen = best.depth * c->B + 1 - c->window;
+    if (c->window > 0 && seen / c->B > first)
+        first = seen / c->B;
+    prefix_mark_running(c);
+    *held = best.depth - first;
+    for (int i = first; i < best.depth; i++)
+        *loose += c->marks[at.entries[i]] == 0;
+}
+
 fo_status fo_prefix_cache_begin(fo_prefix_cache *c, int64_t sequence,
                                 const int32_t *tokens, int count, int *hit,
                                 fo_error *error)

@@ -49,6 +49,13 @@ fo_status fo_prefix_cache_note(fo_prefix_cache *cache, int64_t sequence,
 int fo_prefix_cache_match(const fo_prefix_cache *cache,
                           const int32_t *tokens /* (count) */, int count);
 
+/* The blocks that `begin` would share and the next token sees, and how many of
+ * these no running sequence has: once shared they cannot be given back. Looks
+ * at every entry of the block table. */
+void fo_prefix_cache_weigh(const fo_prefix_cache *cache,
+                           const int32_t *tokens /* (count) */, int count,
+                           int *held, int *loose);
+
 /* Let the unknown `sequence` begin with the longest cached run of full blocks
  * of `tokens`, at most count - 1 tokens, and tell how many in *hit. With 0 the
  * sequence is still unknown. What was hit counts as used now. FO_ARG: the id is
