@@ -146,6 +146,22 @@ static void finish_those_over(fo_host *h)
     }
 }
 
+/* Look at the model. */
+static void look(fo_host *h)
+{
+    double now = now_of(h);
+    bool busy = false;
+    for (const job *j = h->live; j; j = j->next)
+        busy = busy || !j->over;
+    if (!h->runner || (busy && now - h->looked < LOOK_EVERY))
+        return;
+    h->looked = now;
+    pthread_mutex_lock(&h->look_lock);
+    if (h->options.runner->look(h->runner, &h->seen, NULL) == FO_OK)
+        h->known = true;
+    pthread_mutex_unlock(&h->look_lock);
+}
+
 /* Load the model and let it go. */
 /* What the C library keeps for later is given back to the system as well. */
 static void unload(fo_host *h, bool idle)
@@ -190,23 +206,8 @@ static fo_status load(fo_host *h, fo_error *error)
     fo_log_write(status == FO_OK ? FO_LOG_INFO : FO_LOG_ERROR,
                  status == FO_OK ? "model_loaded" : "load_failed", fields,
                  status == FO_OK ? 1 : 3);
+    look(h);
     return status;
-}
-
-/* Look at the model. */
-static void look(fo_host *h)
-{
-    double now = now_of(h);
-    bool busy = false;
-    for (const job *j = h->live; j; j = j->next)
-        busy = busy || !j->over;
-    if (!h->runner || (busy && now - h->looked < LOOK_EVERY))
-        return;
-    h->looked = now;
-    pthread_mutex_lock(&h->look_lock);
-    if (h->options.runner->look(h->runner, &h->seen, NULL) == FO_OK)
-        h->known = true;
-    pthread_mutex_unlock(&h->look_lock);
 }
 
 /* Begin a question. */

@@ -268,8 +268,7 @@ static fo_status start(fo_server *s, fo_error *error)
         flags, (uint16_t)o->port, NULL, NULL, handle, s, MHD_OPTION_SOCK_ADDR,
         (struct sockaddr *)&address, MHD_OPTION_NOTIFY_COMPLETED, done, s,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)o->patience,
-        MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)o->patience, MHD_OPTION_END);
     return s->daemon ? FO_OK
                      : fo_fail(error, FO_IO, "cannot listen at %s, port %d",
                                o->address, o->port);
