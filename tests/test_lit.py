@@ -209,6 +209,17 @@ class Tangling(unittest.TestCase):
             text = fence(path, "    <<Do it>>\n") + fence("Do it", "x\n")
             self.assertEqual(self.only(text), f"    {comment}\n    x\n")
 
+    def test_a_page_has_titles_in_its_styles_and_scripts_alone(self):
+        page = "<style>\n    <<Do it>>\n</style>\n"
+        chunk = fence("Do it", "#map { margin: 0 }\n")
+        self.assertEqual(
+            self.only(fence("src/a.html", page) + chunk),
+            "<style>\n    /* Do it. */\n    #map { margin: 0 }\n</style>\n")
+        for stray in ("<<Do it>>\n", "<style></style>\n<<Do it>>\n"):
+            book = book_of(fence("src/a.html", stray) + chunk)
+            with self.assertRaisesRegex(Fault, "stands in a style or a script"):
+                tangle(book, book.roots[0])
+
     def test_question_keeps_its_mark(self):
         text = fence("src/a.c", "<<Is it so?>>\n") + fence("Is it so?", "x\n")
         self.assertEqual(self.only(text), "/* Is it so? */\nx\n")

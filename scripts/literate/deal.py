@@ -13,7 +13,7 @@ import difflib
 import re
 
 from literate.book import Fault, header_in, is_root, reference_in
-from literate.tangle import indented, speaks_c, title_comment
+from literate.tangle import indented, speaks_c, takes_stars, title_comment
 
 MOVED = 10.0        # the cost of a line that leaves its segment
 MISPLACED = 2.0     # of a changed line that does not stand where the old one did
@@ -64,6 +64,7 @@ class Layout:
     def __init__(self, book, root):
         self.book, self.root = book, root
         self.in_c = speaks_c(root.name)
+        self.stars = takes_stars(root.name)
         self.rows, self.parts = [], []
         self.walk(Use(root, None, 0))
 
@@ -84,7 +85,7 @@ class Layout:
     def add_title(self, use, piece, k, found):
         child = Use(self.book.chunks[found[1]], use, use.depth + 1)
         child.old_prefix = use.old_prefix + found[0]
-        comment = title_comment(found[1], child.old_prefix, self.in_c)
+        comment = title_comment(found[1], child.old_prefix, self.stars)
         first = len(self.rows)
         self.rows += comment
         child.title = Title(child, piece, k, first, len(self.rows))
@@ -105,9 +106,9 @@ def content(line, prefix, in_c):
     return inner if indented(prefix, inner, in_c) == line else None
 
 
-def comment_at(rows, k, in_c):
+def comment_at(rows, k, stars):
     """The Comment that starts at row k, if it is one that a title leaves."""
-    if not in_c:
+    if not stars:
         match = re.match(r"([ \t]*)# (\S.*)\Z", rows[k])
         if match and valid_title(match[2]):
             return Comment(match[2], match[1], k, k + 1)
@@ -159,7 +160,7 @@ class FileStitch:
     def __init__(self, book, root, text):
         self.path = root.name
         self.layout = Layout(book, root)
-        self.in_c = self.layout.in_c
+        self.in_c, self.stars = self.layout.in_c, self.layout.stars
         if text and not text.endswith("\n"):
             raise Fault(self.path, text.count("\n") + 1,
                         "the file's last line has no end")
@@ -183,7 +184,7 @@ class FileStitch:
             if title.last <= first or title.first >= last:
                 by = 0 if title.last <= first else shift
                 title.comment = comment_at(self.new, title.first + by,
-                                           self.in_c)
+                                           self.stars)
             else:
                 open_titles.append(title)
         if not open_titles:
@@ -191,7 +192,7 @@ class FileStitch:
         comments, k = [], min(first, open_titles[0].first)
         end = max(last, open_titles[-1].last) + shift
         while k < end:
-            comment = comment_at(self.new, k, self.in_c)
+            comment = comment_at(self.new, k, self.stars)
             if comment:
                 comments.append(comment)
             k = comment.last if comment else k + 1

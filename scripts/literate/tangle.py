@@ -3,6 +3,7 @@
 
 import bisect
 import functools
+import re
 
 from literate.book import Fault
 
@@ -11,15 +12,35 @@ C_SUFFIXES = (".c", ".h", ".cu", ".cuh", ".cc", ".cpp", ".hpp")
 
 
 def speaks_c(path):
-    """Whether a file takes C's comments; all others take #."""
+    """Whether a file holds C, with its comments and directives."""
     return path.endswith(C_SUFFIXES)
 
 
+def is_page(path):
+    """Whether a file is a page, whose styles and scripts take C's comments."""
+    return path.endswith(".html")
+
+
+def takes_stars(path):
+    """Whether a title becomes a comment as C has them; else it takes #."""
+    return speaks_c(path) or is_page(path)
+
+
+def in_style_or_script(rows):
+    """Whether a page goes on in a style or script after these rows; anywhere
+    else the comment of a title would be shown to whoever reads the page."""
+    for row in reversed(rows):
+        tags = re.findall(r"<(/?)(?:style|script)\b", row)
+        if tags:
+            return tags[-1] == ""
+    return False
+
+
 @functools.lru_cache(maxsize=None)
-def title_comment(title, indent, in_c):
+def title_comment(title, indent, stars):
     """The comment lines a reference leaves. A long one is wrapped as
     clang-format would wrap it, so that formatting leaves it alone."""
-    if not in_c:
+    if not stars:
         return (f"{indent}# {title}",)
     stop = "" if title[-1] in "?!:" else "."
     words = f"{title}{stop} */".split(" ")
@@ -46,6 +67,7 @@ class File:
 
     def __init__(self, path):
         self.path, self.in_c = path, speaks_c(path)
+        self.stars = takes_stars(path)
         self.rows = []
         self.starts, self.runs = [], []     # row -> (piece, k) of a run's start
 
@@ -92,8 +114,11 @@ def tangle(book, root):
                 if file.in_c and file.rows and file.rows[-1].endswith("\\"):
                     raise Fault(*piece.place(k), "a reference cannot follow a "
                                 "continued line: its comment would end it")
+                if is_page(file.path) and not in_style_or_script(file.rows):
+                    raise Fault(*piece.place(k), "a reference in a page stands "
+                                "in a style or a script")
                 inner = prefix + indent
-                file.add(title_comment(name, inner, file.in_c), piece, k)
+                file.add(title_comment(name, inner, file.stars), piece, k)
                 expand(book.chunks[name], inner)
             file.add_run(prefix, piece, start, len(piece.lines))
 
