@@ -161,6 +161,9 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(support) $(commands) $(library)
 	$(call say,link,$@)
 	$(Q)$(CC) $(LDFLAGS) $^ -lcmocka $(LDLIBS) -o $@
 
+# It carries the page within itself, word for word.
+$(BUILD)/src/server/map.o: src/server/page.html
+
 .PHONY: tests benches
 tests: $(unit_tests) ## Build the unit tests without running them
 benches: $(benches)

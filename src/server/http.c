@@ -59,12 +59,14 @@ enum MHD_Result fo_http_fail(exchange *e, const fo_error *error,
 
 /* List the routes. */
 static const route routes[] = {
+    {"GET", "/", fo_http_page, false},
     {"GET", "/v1/models", fo_http_models, false},
     {"GET", "/v1/models/*", fo_http_model, false},
     {"POST", "/v1/completions", fo_http_completions, false},
     {"POST", "/v1/chat/completions", fo_http_chat, false},
     {"GET", "/admin/health", fo_admin_health, true},
     {"GET", "/admin/status", fo_admin_status, true},
+    {"GET", "/admin/blocks", fo_admin_blocks, true},
     {"POST", "/admin/load", fo_admin_load, true},
     {"POST", "/admin/unload", fo_admin_unload, true},
 };

@@ -66,12 +66,14 @@ enum MHD_Result fo_http_ask(exchange *e, fo_ask **ask,
                             enum MHD_Result (*go_on)(exchange *e));
 
 /* What answers. */
+enum MHD_Result fo_http_page(exchange *e);
 enum MHD_Result fo_http_models(exchange *e);
 enum MHD_Result fo_http_model(exchange *e);
 enum MHD_Result fo_http_completions(exchange *e);
 enum MHD_Result fo_http_chat(exchange *e);
 enum MHD_Result fo_admin_health(exchange *e);
 enum MHD_Result fo_admin_status(exchange *e);
+enum MHD_Result fo_admin_blocks(exchange *e);
 enum MHD_Result fo_admin_load(exchange *e);
 enum MHD_Result fo_admin_unload(exchange *e);
 
