@@ -577,6 +577,28 @@ static void runs_the_pool_dry(void **state)
     }
 }
 
+/* With slabs it may be memory that is short, not the pool; then it says so, and
+ * counts the blocks that there are. A slab is a page of each array here. */
+static void says_that_memory_is_short(void **state)
+{
+    (void)state;
+    int32_t got[12];
+    fo_device *device = open_counting(&fo_backend_cpu, true);
+    group g = group_open_in(device, &plain, 30, 8);
+    fo_decoding d = decoding_of(0, 24);
+    prefill(&g, 0, 24);
+    assert_int_equal(fo_block_manager_allocate(g.blocks, 1, 5, NULL), FO_OK);
+    fo_memory_fail_at(1);
+    fo_status status = fo_decode_loop_run(g.loop, &d, 1, 12, false, got, NULL);
+    fo_memory_fail_at(0);
+    assert_int_equal(status, FO_OK);
+    assert_int_equal(d.count, 1);
+    assert_int_equal(d.error.status, FO_FULL);
+    assert_non_null(strstr(d.error.message, "0 of 8 are free"));
+    assert_non_null(strstr(d.error.message, "memory"));
+    group_close(&g);
+}
+
 /* A step that fails takes nothing with it: what was drawn stays, and the next
  * call goes on from there. */
 static void survives_a_step_that_fails(void **state)
@@ -842,6 +864,7 @@ int main(void)
         cmocka_unit_test(d7_draws_for_several_sequences),
         cmocka_unit_test(stops_where_it_should),
         cmocka_unit_test(runs_the_pool_dry),
+        cmocka_unit_test(says_that_memory_is_short),
         cmocka_unit_test(survives_a_step_that_fails),
         cmocka_unit_test(d5_a_copy_that_failed_is_made_later),
         cmocka_unit_test(d5_each_call_of_a_run_may_fail),

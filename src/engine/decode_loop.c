@@ -290,16 +290,26 @@ static fo_status fetch(fo_decode_loop *l, int N, int steps, fo_error *error)
 }
 
 /* Say how a sequence ended. */
+/* No block was free, of all that there are or of those with memory. */
+static void blame(const fo_decode_loop *l, fo_decoding *d)
+{
+    fo_block_stats stats;
+    int total = fo_block_manager_config(l->blocks)->total_blocks, there = total;
+    if (fo_block_manager_stats(l->blocks, &stats, NULL) == FO_OK)
+        there = stats.pool.total;
+    fo_fail_short(&d->error, FO_FULL, 1, 0,
+                  "sequence %" PRId64 " wants 1 block; 0 of %d are free%s",
+                  d->sequence, there,
+                  there < total ? ", and memory for more is short" : "");
+}
+
 static void tell(const fo_decode_loop *l, fo_decoding *d, int n)
 {
     d->count = l->here.count[n];
     d->stopped = l->here.end[n] == FO_STEP_STOPPED;
     d->error = (fo_error){.status = FO_OK};
     if (l->here.end[n] == FO_STEP_REFUSED)
-        fo_fail_short(&d->error, FO_FULL, 1, 0,
-                      "sequence %" PRId64 " wants 1 block; 0 of %d are free",
-                      d->sequence,
-                      fo_block_manager_config(l->blocks)->total_blocks);
+        blame(l, d);
     if (l->here.end[n] == FO_STEP_UNDRAWN)
         fo_fail(&d->error, FO_DEVICE,
                 "the logits of sequence %" PRId64
