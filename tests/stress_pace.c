@@ -103,3 +103,20 @@ uint64_t stress_resident(void)
     fclose(file);
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
+
+/* Know a sanitizer's build. */
+#if defined __has_feature
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED true
+#endif
+#elif defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define SANITIZED true
+#endif
+#ifndef SANITIZED
+#define SANITIZED false
+#endif
+
+bool stress_resident_is_own(void)
+{
+    return !SANITIZED;
+}

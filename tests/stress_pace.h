@@ -2,6 +2,7 @@
 #ifndef FOLIO_TESTS_STRESS_PACE_H
 #define FOLIO_TESTS_STRESS_PACE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Declare a pace and the verdict on it. */
@@ -34,5 +35,9 @@ stress_pace stress_pace_of(const stress_slice *slices, int n);
 double stress_wall(void);
 double stress_cpu(void);
 uint64_t stress_resident(void);
+
+/* Whether the resident set is the program's own: a sanitizer's shadow and what
+ * it keeps from reuse count there as well. */
+bool stress_resident_is_own(void);
 
 #endif

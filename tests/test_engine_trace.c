@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 /* Run many traces. */
-enum { TEXT = 16384 };
+enum { TEXT = 16384, LIE = 200 };
 
 /* Fail with a short trace, as a line that can be run again. */
 static void fail_shrunk(const fo_backend *backend, trace_world *world, trace *t,
@@ -89,7 +89,7 @@ static void d5_d8_random_traces_agree_with_the_books(void **state)
 {
     (void)state;
     const char *given = getenv("FOLIO_TRACE");
-    uint64_t ops = asked("TRACE_STEPS", getenv("FOLIO_QUICK") ? 5000 : 100000);
+    uint64_t ops = asked("TRACE_STEPS", getenv("FOLIO_QUICK") ? 4000 : 100000);
     int threads = omp_get_max_threads();
     omp_set_num_threads(1); /* the models are too small to be shared out */
     if (given)
@@ -118,11 +118,11 @@ static void shrink_a_lie(trace_world *world, trace_plant plant, size_t most,
 {
     char trouble[256], again[256];
     static char text[TEXT];
-    trace t = {.ops = malloc(500 * sizeof *t.ops), .plant = plant};
+    trace t = {.ops = malloc(LIE * sizeof *t.ops), .plant = plant};
     assert_non_null(t.ops);
     uint64_t seed = 100;
     do {
-        t.count = 500;
+        t.count = LIE;
         trace_draw(&t, seed++);
     } while (trace_run(world, &t, trouble, NULL));
     trace_shrink(world, &t, 20000);
@@ -150,10 +150,13 @@ static void shrink_a_lie(trace_world *world, trace_plant plant, size_t most,
 static void d5_a_planted_lie_shrinks_to_a_handful(void **state)
 {
     (void)state;
+    int threads = omp_get_max_threads();
+    omp_set_num_threads(1);
     trace_world *world = trace_world_open(&fo_backend_cpu);
     assert_non_null(world);
     shrink_a_lie(world, TRACE_LIE_ABOUT_FORKS, 4, TRACE_PREEMPT);
     shrink_a_lie(world, TRACE_LIE_ABOUT_ABORTS, 3, TRACE_ABORT);
+    omp_set_num_threads(threads);
     trace_world_close(&world);
 }
 

@@ -71,7 +71,8 @@ static void e1_a_long_day_ends_as_it_began(void **state)
     else
         print_message("    too few slices to judge the pace\n");
     assert_true(r.pace.last_resident <=
-                r.pace.first_resident + r.pace.first_resident / 100);
+                    r.pace.first_resident + r.pace.first_resident / 100 ||
+                !stress_resident_is_own());
 }
 
 /* Run a short day on the verso. */
@@ -116,7 +117,7 @@ static void e1_one_seed_is_one_day(void **state)
     (void)state;
     stress_result first = {0}, again = {0}, other;
     stress_options o = short_day(&fo_backend_cpu);
-    o.steps = 500;
+    o.steps = getenv("FOLIO_QUICK") ? 50 : 500;
     if (!stress_run(&o, &first) || !stress_run(&o, &again))
         fail_msg("%s%s", first.trouble, again.trouble);
     assert_int_equal(first.digest, again.digest);
@@ -387,7 +388,7 @@ static void assert_no_leak(const char *what, const weight *before)
     print_message("%s; the process grew by %.2f MiB\n", what, grown);
     assert_int_equal(now.host, before->host);
     assert_int_equal(now.there, before->there);
-    assert_true(grown < 16);
+    assert_true(grown < 16 || !stress_resident_is_own());
 }
 
 /* See that nothing is left behind. */
@@ -455,7 +456,7 @@ static void tensors(const fo_backend *backend, int count)
 static void e5_a_thousand_tensors_leave_no_byte(void **state)
 {
     (void)state;
-    tensors(&fo_backend_cpu, 1000);
+    tensors(&fo_backend_cpu, getenv("FOLIO_QUICK") ? 30 : 1000);
     if (verso_backend())
         tensors(verso_backend(), verso_is_simulated() ? 4 : 1000);
 }
