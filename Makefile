@@ -255,6 +255,10 @@ fuzz: $(fuzz_sources:tests/%.c=$(BUILD)/fuzz/%) ## Fuzz the parsers and the engi
 	    -print_final_stats=1 -verbosity=0 $$corpus || exit 1; \
 	done
 
+.PHONY: http-fuzz
+http-fuzz: $(command) ## Send the server 100,000 broken requests
+	$(PYTHON) scripts/http_fuzz $(BUILD)
+
 # ---- A GPU ------------------------------------------------------------------
 
 # What nvcc builds lies in build/cuda. A GPU is needed to run it, not to build it.

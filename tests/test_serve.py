@@ -385,6 +385,16 @@ def raw_request(server, body):
     return one
 
 
+class Fuzz(unittest.TestCase):
+    def test_a_thousand_broken_requests(self):
+        done = subprocess.run(
+            [sys.executable, os.path.join(ROOT, "scripts", "http_fuzz"),
+             "--cases", "1000", "--seed", "2", BUILD], capture_output=True,
+            timeout=300)
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        self.assertIn(b"none under way", done.stdout)
+
+
 class Life(Case):
     def test_f3_f4_f5_unload_and_load_again(self):
         server = self.serve()
