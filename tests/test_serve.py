@@ -459,6 +459,30 @@ class Life(Case):
         blocks = status["blocks"]
         self.assertEqual(blocks["free"] + blocks["used"], blocks["total"])
 
+    def test_metrics_are_what_prometheus_reads(self):
+        server = self.serve()
+        without = server.ask("GET", "/metrics")[2].decode()
+        self.assertIn("folio_model_loaded 0\n", without)
+        self.assertEqual(server.status()["model"]["loads"], 0)
+        server.complete(prompt="A", max_tokens=3)
+        code, headers, text = server.ask("GET", "/metrics")
+        self.assertEqual(code, 200)
+        self.assertTrue(headers["Content-Type"].startswith("text/plain"))
+        values = dict(line.split() for line in text.decode().splitlines()
+                      if not line.startswith("#"))
+        self.assertEqual(values["folio_requests_completed_total"], "1")
+        self.assertEqual(values["folio_drawn_tokens_total"], "3")
+        self.assertEqual(
+            float(values["folio_blocks"]), float(values["folio_blocks_free"]) +
+            float(values["folio_blocks_used"]))
+        if not shutil.which("promtool"):
+            self.skipTest("there is no promtool to judge the rest")
+        for page in (without.encode(), text):
+            done = subprocess.run(["promtool", "check", "metrics"], input=page,
+                                  capture_output=True, timeout=30)
+            self.assertEqual((done.returncode, done.stdout, done.stderr),
+                             (0, b"", b""))
+
     def test_f8_counts_through_success_error_and_departure(self):
         server = self.serve()
         server.complete(prompt="A", max_tokens=1)

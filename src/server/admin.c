@@ -22,8 +22,7 @@ enum MHD_Result fo_admin_health(exchange *e)
 }
 
 /* Tell how much memory there is in use. */
-/* Bytes of this process that lie in memory, as the system counts them. */
-static uint64_t resident(void)
+uint64_t fo_admin_resident(void)
 {
     unsigned long long pages = 0;
     FILE *file = fopen("/proc/self/statm", "r");
@@ -35,21 +34,27 @@ static uint64_t resident(void)
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* `seen` is null while no model is loaded. */
+void fo_admin_count_memory(const fo_snapshot *seen, uint64_t *host,
+                           uint64_t *device)
+{
+    *host = fo_memory_usage_get(FO_MEMORY_HOST).bytes;
+    *device = fo_memory_usage_get(FO_MEMORY_DEVICE).bytes;
+    if (seen && seen->process != getpid()) {
+        *host += seen->host_bytes;
+        *device += seen->device_bytes;
+    }
+}
+
 static json_t *memory_object(const fo_snapshot *seen)
 {
-    uint64_t host = fo_memory_usage_get(FO_MEMORY_HOST).bytes;
-    uint64_t device = fo_memory_usage_get(FO_MEMORY_DEVICE).bytes;
-    if (seen && seen->process != getpid()) {
-        host += seen->host_bytes;
-        device += seen->device_bytes;
-    }
+    uint64_t host, device;
+    fo_admin_count_memory(seen, &host, &device);
     return json_pack("{s:b, s:f, s:I, s:I, s:I, s:I}", "model_loaded",
                      seen != NULL, "active_memory_gb",
                      (double)(host + device) / 1e9, "active_memory_bytes",
                      (json_int_t)(host + device), "host_bytes",
                      (json_int_t)host, "device_bytes", (json_int_t)device,
-                     "resident_bytes", (json_int_t)resident());
+                     "resident_bytes", (json_int_t)fo_admin_resident());
 }
 
 /* Tell of the blocks and of the engine. */

@@ -67,6 +67,7 @@ static const route routes[] = {
     {"GET", "/admin/health", fo_admin_health, true},
     {"GET", "/admin/status", fo_admin_status, true},
     {"GET", "/admin/blocks", fo_admin_blocks, true},
+    {"GET", "/metrics", fo_admin_metrics, false},
     {"POST", "/admin/load", fo_admin_load, true},
     {"POST", "/admin/unload", fo_admin_unload, true},
 };

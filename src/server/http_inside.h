@@ -76,6 +76,13 @@ enum MHD_Result fo_admin_status(exchange *e);
 enum MHD_Result fo_admin_blocks(exchange *e);
 enum MHD_Result fo_admin_load(exchange *e);
 enum MHD_Result fo_admin_unload(exchange *e);
+enum MHD_Result fo_admin_metrics(exchange *e);
+
+/* Bytes that Folio counts, wherever the model is; `seen` is null while there is
+ * none. Bytes of this process that lie in memory, as the system counts them. */
+void fo_admin_count_memory(const fo_snapshot *seen, uint64_t *host,
+                           uint64_t *device);
+uint64_t fo_admin_resident(void);
 
 /* Notice when the client of a request that waits has left. */
 fo_status fo_watch_open(fo_server *server, fo_error *error);
