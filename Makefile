@@ -27,6 +27,10 @@ endif
 else ifeq ($(CC),clang)
 BUILD := build/clang
 endif
+# WITHOUT_SIM=1 leaves the simulator out of a sanitizer's build.
+ifneq ($(SAN)$(WITHOUT_SIM),$(SAN))
+BUILD := $(BUILD)-without-sim
+endif
 CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 
 # WITH_CUDA=1 adds the device `cuda`, compiled by nvcc, in a folder of its own;
@@ -61,7 +65,7 @@ LDLIBS := $(if $(WITHOUT_CPU),,-lopenblas) -lmicrohttpd -ljansson -lm
 # how the simulator sees memory, so its own build must leave the simulator out.
 ifneq ($(WITHOUT_CPU),)
 CPPFLAGS += -DFO_NO_CPU -DFO_NO_SIM
-else ifeq ($(SAN),thread)
+else ifneq ($(filter thread,$(SAN))$(WITHOUT_SIM),)
 CPPFLAGS += -DFO_NO_SIM
 else
 simulated_sources := $(sort $(wildcard src/cuda/*.cu))
